@@ -1,0 +1,93 @@
+// A device: memory, copies between it and the host, and the table of kernels that it implements.
+//
+// There is no virtual function per operation: `kernels()` returns a table of function pointers (kernels/kernel_table.h), and the
+// public call of each kernel (kernels/<op>.h) checks its arguments once and goes through it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "kernels/tensor/layout.h"
+
+namespace panda {
+
+class ThreadPool;
+namespace kernels {
+struct KernelTable;
+}
+
+/// Bytes a device holds for us, by label.
+struct MemoryReport {
+  int64_t bytes_in_use = 0;
+  int64_t peak_bytes = 0;
+  std::map<std::string, int64_t> bytes_by_label;
+};
+
+class Device {
+ public:
+  Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
+
+  /// "cpu", "reference", ...: what --device takes.
+  [[nodiscard]] virtual std::string name() const = 0;
+  /// One line for people: threads, instruction set, model.
+  [[nodiscard]] virtual std::string description() const = 0;
+  /// True where the host may read and write the device's memory through plain pointers.
+  [[nodiscard]] virtual bool host_accessible() const = 0;
+  [[nodiscard]] virtual const kernels::KernelTable& kernels() const = 0;
+  /// The layout in which this device wants N,C,H,W activations.
+  [[nodiscard]] virtual Layout activation_layout() const = 0;
+  /// Host threads for this device's kernels; one thread where it needs none.
+  [[nodiscard]] virtual ThreadPool& threads() = 0;
+
+  virtual void copy_from_host(void* device_destination, const void* source, int64_t bytes) = 0;
+  virtual void copy_to_host(void* destination, const void* device_source, int64_t bytes) = 0;
+  /// Sets every byte.
+  virtual void fill(void* destination, uint8_t value, int64_t bytes) = 0;
+  /// Returns when all work given to the device is done; throws what went wrong in it.
+  virtual void synchronize() = 0;
+
+  /// Memory aligned to 64 bytes (nullptr for 0 bytes). `label` says what for; it must outlive the device (a literal).
+  /// Throws OutOfMemory, naming label and MiB, also when the limit below would be passed.
+  [[nodiscard]] void* allocate(int64_t bytes, const char* label);
+  void free(void* pointer, int64_t bytes, const char* label) noexcept;
+
+  [[nodiscard]] MemoryReport memory_report() const;
+  /// Refuses to hold more than this many bytes (default: no limit). For budgets and for tests of running out.
+  void set_memory_limit(int64_t bytes) { memory_limit_ = bytes; }
+
+ protected:
+  /// nullptr if it cannot be had; bytes > 0.
+  virtual void* allocate_bytes(int64_t bytes) = 0;
+  virtual void free_bytes(void* pointer, int64_t bytes) noexcept = 0;
+
+ private:
+  mutable std::mutex mutex_;
+  MemoryReport report_;
+  int64_t memory_limit_ = INT64_MAX;
+};
+
+/// Plain host memory, shared by all that read files and decode images. It has no kernels: calling one throws Unsupported.
+[[nodiscard]] Device& host();
+
+/// Base of devices whose memory is the host's.
+class HostMemoryDevice : public Device {
+ public:
+  [[nodiscard]] bool host_accessible() const override { return true; }
+  void copy_from_host(void* device_destination, const void* source, int64_t bytes) override;
+  void copy_to_host(void* destination, const void* device_source, int64_t bytes) override;
+  void fill(void* destination, uint8_t value, int64_t bytes) override;
+  void synchronize() override {}
+
+ protected:
+  void* allocate_bytes(int64_t bytes) override;
+  void free_bytes(void* pointer, int64_t bytes) noexcept override;
+};
+
+}  // namespace panda

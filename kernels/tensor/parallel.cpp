@@ -1,0 +1,136 @@
+#include "kernels/tensor/parallel.h"
+
+#include <sched.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "kernels/tensor/error.h"
+
+namespace panda {
+
+namespace {
+
+thread_local bool inside_parallel_for = false;
+
+// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50 us. Workers spin
+// for about that long before they sleep.
+constexpr int kSpinRounds = 4000;
+
+inline void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+}  // namespace
+
+struct ThreadPool::Impl {
+  std::vector<std::thread> workers;
+  std::mutex caller_mutex;  // one fork-join at a time
+
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::condition_variable done;
+  std::atomic<uint64_t> generation{0};
+  std::atomic<int> running{0};
+  bool stopping = false;
+
+  // The current loop; written before `generation` is advanced.
+  int64_t count = 0;
+  Call call = nullptr;
+  void* context = nullptr;
+  std::atomic<int64_t> next{0};
+  std::exception_ptr error;
+
+  void work(int thread) {
+    inside_parallel_for = true;
+    for (int64_t item = next.fetch_add(1); item < count; item = next.fetch_add(1)) {
+      try {
+        call(context, item, thread);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!error) error = std::current_exception();
+        next.store(count);
+      }
+    }
+    inside_parallel_for = false;
+  }
+
+  void worker_loop(int thread) {
+    uint64_t seen = 0;
+    for (;;) {
+      for (int round = 0; round < kSpinRounds && generation.load() == seen; ++round) pause_briefly();
+      {
+        std::unique_lock lock(mutex);
+        wake.wait(lock, [&] { return stopping || generation.load() != seen; });
+        if (stopping) return;
+        seen = generation.load();
+      }
+      work(thread);
+      if (running.fetch_sub(1) == 1) {
+        const std::lock_guard lock(mutex);
+        done.notify_one();
+      }
+    }
+  }
+};
+
+ThreadPool::ThreadPool(int thread_count) : impl_(std::make_unique<Impl>()) {
+  PANDA_CHECK(thread_count >= 1 && thread_count <= 4096, "threads must be in 1..4096, got ", thread_count);
+  for (int thread = 1; thread < thread_count; ++thread) {
+    impl_->workers.emplace_back([this, thread] { impl_->worker_loop(thread); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->stopping = true;
+    impl_->generation.fetch_add(1);
+  }
+  impl_->wake.notify_all();
+  for (std::thread& worker : impl_->workers) worker.join();
+}
+
+int ThreadPool::thread_count() const { return static_cast<int>(impl_->workers.size()) + 1; }
+
+void ThreadPool::run(int64_t count, Call call, void* context) {
+  if (count <= 0) return;
+  std::unique_lock caller(impl_->caller_mutex, std::defer_lock);
+  if (inside_parallel_for || impl_->workers.empty() || count == 1 || !caller.try_lock()) {
+    for (int64_t item = 0; item < count; ++item) call(context, item, 0);
+    return;
+  }
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->count = count;
+    impl_->call = call;
+    impl_->context = context;
+    impl_->next.store(0);
+    impl_->error = nullptr;
+    impl_->running.store(static_cast<int>(impl_->workers.size()));
+    impl_->generation.fetch_add(1);
+  }
+  impl_->wake.notify_all();
+  impl_->work(0);
+  for (int round = 0; round < kSpinRounds && impl_->running.load() != 0; ++round) pause_briefly();
+  std::unique_lock lock(impl_->mutex);
+  impl_->done.wait(lock, [&] { return impl_->running.load() == 0; });
+  if (impl_->error) std::rethrow_exception(impl_->error);
+}
+
+int available_threads() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+}  // namespace panda

@@ -1,0 +1,20 @@
+// Joining values into a message. g++ 12 has no <format> header, and messages need no more than this.
+#pragma once
+
+#include <sstream>
+#include <string>
+
+namespace panda {
+
+/// The values written one after another, as `operator<<` writes them.
+template <typename... Values>
+[[nodiscard]] std::string text(const Values&... values) {
+  std::ostringstream out;
+  (out << ... << values);
+  return out.str();
+}
+
+/// `text` for a terminal: control characters (a hostile file name, say) are written as \xNN.
+[[nodiscard]] std::string printable(const std::string& raw);
+
+}  // namespace panda
