@@ -24,6 +24,13 @@ inline constexpr int64_t kChannelBlock = 16;
 /// Elements that a tensor of this shape takes in memory, padding included.
 [[nodiscard]] int64_t stored_numel(const Shape& shape, Layout layout);
 
+/// Channels that a tensor of `shape` N,C,H,W has in memory: C, or C rounded up to whole blocks.
+[[nodiscard]] inline int64_t stored_channels(const Shape& shape, Layout layout) {
+  const int64_t channels = shape[1];
+  if (layout != Layout::kChannelBlocked16) return channels;
+  return (channels + kChannelBlock - 1) / kChannelBlock * kChannelBlock;
+}
+
 /// Element offset of [n, c, h, w] in a tensor of `shape` N,C,H,W.
 [[nodiscard]] inline int64_t image_offset(const Shape& shape, Layout layout, int64_t n, int64_t c, int64_t h, int64_t w) {
   const int64_t* e = shape.begin();

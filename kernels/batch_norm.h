@@ -1,0 +1,21 @@
+// Batch normalisation in evaluation mode: an affine map per channel.
+#pragma once
+
+#include "kernels/tensor/tensor.h"
+
+namespace panda::kernels {
+
+/// y = (x - mean[c]) / sqrt(variance[c] + epsilon) * gamma[c] + beta[c], f32.
+/// x, y: N,C,H,W, each dense or in the device's activation layout; y may be x · gamma, beta, mean, variance: C.
+struct BatchNormForwardArgs {
+  ConstTensorView x;
+  ConstTensorView gamma;
+  ConstTensorView beta;
+  ConstTensorView mean;
+  ConstTensorView variance;
+  double epsilon = 1e-5;
+  TensorView y;
+};
+void batch_norm_forward(Device& device, const BatchNormForwardArgs& args);
+
+}  // namespace panda::kernels

@@ -1,0 +1,23 @@
+#include "kernels/cpu/cpu_device.h"
+
+#include "kernels/reference/reference_kernels.h"
+#include "kernels/tensor/text.h"
+
+namespace panda::kernels::cpu {
+
+CpuDevice::CpuDevice(int thread_count, Isa isa) : threads_(thread_count), isa_(isa) {}
+
+std::string CpuDevice::description() const {
+  return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ", isa_name(isa_));
+}
+
+const KernelTable& CpuDevice::kernels() const {
+  static const KernelTable table = {
+#define PANDA_KERNEL(name, Args) .name = reference::name,
+#include "kernels/kernel_list.def"
+#undef PANDA_KERNEL
+  };
+  return table;
+}
+
+}  // namespace panda::kernels::cpu

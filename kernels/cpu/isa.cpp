@@ -1,0 +1,45 @@
+#include "kernels/cpu/isa.h"
+
+#include "kernels/tensor/error.h"
+
+namespace panda::kernels::cpu {
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kBaseline:
+      return "baseline";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+  }
+  return "unknown";
+}
+
+Isa isa_from_name(const std::string& name) {
+  for (const Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512}) {
+    if (name == isa_name(isa)) return isa;
+  }
+  throw InvalidArgument(text("instruction set '", printable(name), "', expected baseline, avx2 or avx512"));
+}
+
+const std::vector<Isa>& supported_isas() {
+  static const std::vector<Isa> supported = [] {
+    std::vector<Isa> found = {Isa::kBaseline};
+#if defined(__x86_64__)
+    // __builtin_cpu_supports asks cpuid and, for the vector sets, xgetbv: the operating system must save the registers.
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+      found.push_back(Isa::kAvx2);
+      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd")) {
+        found.push_back(Isa::kAvx512);
+      }
+    }
+#endif
+    return found;
+  }();
+  return supported;
+}
+
+}  // namespace panda::kernels::cpu

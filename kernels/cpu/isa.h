@@ -1,0 +1,21 @@
+// The instruction sets that the cpu device has kernels for, and which of them this machine runs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace panda::kernels::cpu {
+
+/// In rising order. kBaseline is what the compiler targets without flags (SSE2 on x86-64, NEON on aarch64).
+enum class Isa { kBaseline, kAvx2, kAvx512 };
+
+/// "baseline", "avx2", "avx512": what PANDA_ISA takes and `panda info` prints.
+[[nodiscard]] const char* isa_name(Isa isa);
+/// Inverse of isa_name; throws InvalidArgument listing the names.
+[[nodiscard]] Isa isa_from_name(const std::string& name);
+
+/// The sets that processor and operating system support, in rising order. kAvx2 means AVX2 and FMA; kAvx512 means F, BW, DQ, VL
+/// and CD on top of it (Skylake-X and later, Zen 4 and later).
+[[nodiscard]] const std::vector<Isa>& supported_isas();
+
+}  // namespace panda::kernels::cpu

@@ -1,0 +1,72 @@
+#include "kernels/device_registry.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/reference/reference_device.h"
+#include "kernels/tensor/error.h"
+
+namespace panda::kernels {
+
+namespace {
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+int thread_count_for(const DeviceOptions& options) {
+  if (options.threads != 0) return options.threads;
+  const std::string value = environment("PANDA_THREADS");
+  if (value.empty()) return available_threads();
+  char* end = nullptr;
+  const long count = std::strtol(value.c_str(), &end, 10);
+  PANDA_CHECK(*end == '\0' && count >= 1 && count <= 4096, "PANDA_THREADS is '", printable(value), "', expected 1..4096");
+  return static_cast<int>(count);
+}
+
+cpu::Isa isa_for(const DeviceOptions& options) {
+  const std::vector<cpu::Isa>& supported = cpu::supported_isas();
+  const std::string wanted = options.isa.empty() ? environment("PANDA_ISA") : options.isa;
+  if (wanted.empty()) return supported.back();
+  const cpu::Isa isa = cpu::isa_from_name(wanted);
+  if (std::find(supported.begin(), supported.end(), isa) == supported.end()) {
+    throw Unsupported(text("cpu: this machine does not run ", wanted, ", the best it has is ", cpu::isa_name(supported.back())));
+  }
+  return isa;
+}
+
+}  // namespace
+
+AutoChoice choose_device() {
+  const std::string forced = environment("PANDA_DEVICE");
+  if (!forced.empty() && forced != "auto") return {forced, "PANDA_DEVICE is set"};
+  return {"cpu", "this build has no CUDA device"};
+}
+
+std::unique_ptr<Device> make_device(const DeviceOptions& options) {
+  const std::string name = options.name == "auto" || options.name.empty() ? choose_device().name : options.name;
+  if (name == "cpu") return std::make_unique<cpu::CpuDevice>(thread_count_for(options), isa_for(options));
+  if (name == "reference") return std::make_unique<reference::ReferenceDevice>();
+  if (name == "cuda" || name.starts_with("cuda:")) throw Unsupported(text(name, ": this build has no CUDA device"));
+  throw InvalidArgument(text("device '", printable(name), "', expected auto, cpu, cuda, cuda:N or reference"));
+}
+
+std::vector<DeviceFacts> list_devices() {
+  const cpu::CpuDevice cpu_device(thread_count_for({}), isa_for({}));
+  const reference::ReferenceDevice reference_device;
+  return {{"cpu", cpu_device.description(), true, ""},
+          {"reference", reference_device.description(), true, ""},
+          {"cuda", "NVIDIA GPU", false, "this build has no CUDA device"}};
+}
+
+std::vector<std::string> supported_instruction_sets() {
+  std::vector<std::string> names;
+  for (const cpu::Isa isa : cpu::supported_isas()) names.emplace_back(cpu::isa_name(isa));
+  return names;
+}
+
+std::string chosen_instruction_set() { return cpu::isa_name(isa_for({})); }
+
+}  // namespace panda::kernels

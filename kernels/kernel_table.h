@@ -1,0 +1,26 @@
+// The table of function pointers that a device implements, made from kernel_list.def. A null entry means "this device has no such
+// kernel": the public call then throws Unsupported naming both.
+#pragma once
+
+#include "kernels/tensor/device.h"
+
+namespace panda::kernels {
+
+#define PANDA_KERNEL(name, Args) struct Args;
+#include "kernels/kernel_list.def"
+#undef PANDA_KERNEL
+
+struct KernelTable {
+#define PANDA_KERNEL(name, Args) void (*name)(Device& device, const Args& args) = nullptr;
+#include "kernels/kernel_list.def"
+#undef PANDA_KERNEL
+};
+
+/// Every kernel's name, in the list's order.
+inline constexpr const char* kKernelNames[] = {
+#define PANDA_KERNEL(name, Args) #name,
+#include "kernels/kernel_list.def"
+#undef PANDA_KERNEL
+};
+
+}  // namespace panda::kernels
