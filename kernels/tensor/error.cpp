@@ -23,7 +23,8 @@ std::string printable(const std::string& raw) {
 }
 
 IoError::IoError(const std::string& path, const std::string& action, int error_number)
-    : Error(text(path, ": cannot ", action, ": ", std::strerror(error_number))), error_number_(error_number) {}
+    : Error(text(path, ": cannot ", action, ": ", std::strerror(error_number))),
+      error_number_(error_number) {}
 
 bool IoError::exhausted() const {
   switch (error_number_) {
@@ -42,10 +43,13 @@ bool IoError::exhausted() const {
 
 namespace detail {
 
-void throw_invalid_argument(const std::string& message) { throw InvalidArgument(message); }
+void throw_invalid_argument(const std::string& message) {
+  throw InvalidArgument(message);
+}
 
 void throw_internal_error(const char* file, int line, const char* condition, const std::string& message) {
-  throw InternalError(text("internal error at ", file, ":", line, ": ", condition, message.empty() ? "" : ": ", message));
+  throw InternalError(
+      text("internal error at ", file, ":", line, ": ", condition, message.empty() ? "" : ": ", message));
 }
 
 }  // namespace detail
