@@ -1,8 +1,9 @@
 #!/bin/sh
 # install_dependencies.sh [GROUP...]: makes sure that what PANDA is built with is there, from Debian's own packages.
-#   build  compiler, CMake, Ninja and the five libraries (the default)
-#   test   GoogleTest and Google Benchmark
-#   fuzz   clang with libFuzzer
+#   build    compiler, CMake, Ninja and the five libraries (the default)
+#   test     GoogleTest and Google Benchmark
+#   fuzz     clang with libFuzzer
+#   aarch64  the cross compiler for 64-bit ARM, the libraries for it, qemu
 # Nothing is touched when everything is there. Without root it uses sudo if that asks no password; else it says what to install.
 set -eu
 
@@ -11,8 +12,9 @@ packages_of() {
     build) echo "g++ cmake ninja-build pkg-config zlib1g-dev libpng-dev libjpeg62-turbo-dev libstb-dev nlohmann-json3-dev" ;;
     test) echo "libgtest-dev libbenchmark-dev" ;;
     fuzz) echo "clang libclang-rt-14-dev" ;;
+    aarch64) echo "g++-aarch64-linux-gnu zlib1g-dev:arm64 libpng-dev:arm64 libjpeg62-turbo-dev:arm64 libgtest-dev:arm64 qemu-user" ;;
     *)
-        echo "install_dependencies.sh: unknown group '$1', expected build, test or fuzz" >&2
+        echo "install_dependencies.sh: unknown group '$1', expected build, test, fuzz or aarch64" >&2
         exit 2
         ;;
     esac
@@ -43,6 +45,9 @@ else
 fi
 echo "Installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
+case $missing in
+*:arm64*) $as_root dpkg --add-architecture arm64 ;;
+esac
 $as_root apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -48,8 +48,8 @@ else
 fi
 
 step "aarch64"
-if command -v aarch64-linux-gnu-g++ >/dev/null 2>&1; then
+if [ -e /usr/lib/aarch64-linux-gnu/libgtest.a ] && command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null 2>&1; then
     tools/check_aarch64.sh
 else
-    echo "skipped: no aarch64-linux-gnu-g++"
+    echo "skipped: no cross compiler (tools/install_dependencies.sh aarch64)"
 fi
