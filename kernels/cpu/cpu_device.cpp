@@ -8,7 +8,8 @@ namespace panda::kernels::cpu {
 CpuDevice::CpuDevice(int thread_count, Isa isa) : threads_(thread_count), isa_(isa) {}
 
 std::string CpuDevice::description() const {
-  return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ", isa_name(isa_));
+  return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ",
+              isa_name(isa_));
 }
 
 const KernelTable& CpuDevice::kernels() const {

@@ -27,12 +27,14 @@ const std::vector<Isa>& supported_isas() {
   static const std::vector<Isa> supported = [] {
     std::vector<Isa> found = {Isa::kBaseline};
 #if defined(__x86_64__)
-    // __builtin_cpu_supports asks cpuid and, for the vector sets, xgetbv: the operating system must save the registers.
+    // __builtin_cpu_supports asks cpuid and, for the vector sets, xgetbv: the operating system must save the
+    // registers.
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
       found.push_back(Isa::kAvx2);
-      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd")) {
+      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+          __builtin_cpu_supports("avx512cd")) {
         found.push_back(Isa::kAvx512);
       }
     }

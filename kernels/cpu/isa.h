@@ -14,8 +14,8 @@ enum class Isa { kBaseline, kAvx2, kAvx512 };
 /// Inverse of isa_name; throws InvalidArgument listing the names.
 [[nodiscard]] Isa isa_from_name(const std::string& name);
 
-/// The sets that processor and operating system support, in rising order. kAvx2 means AVX2 and FMA; kAvx512 means F, BW, DQ, VL
-/// and CD on top of it (Skylake-X and later, Zen 4 and later).
+/// The sets that processor and operating system support, in rising order. kAvx2 means AVX2 and FMA; kAvx512
+/// means F, BW, DQ, VL and CD on top of it (Skylake-X and later, Zen 4 and later).
 [[nodiscard]] const std::vector<Isa>& supported_isas();
 
 }  // namespace panda::kernels::cpu

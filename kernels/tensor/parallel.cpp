@@ -17,8 +17,8 @@ namespace {
 
 thread_local bool inside_parallel_for = false;
 
-// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50 us. Workers spin
-// for about that long before they sleep.
+// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50
+// us. Workers spin for about that long before they sleep.
 constexpr int kSpinRounds = 4000;
 
 inline void pause_briefly() {
@@ -99,7 +99,9 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : impl_->workers) worker.join();
 }
 
-int ThreadPool::thread_count() const { return static_cast<int>(impl_->workers.size()) + 1; }
+int ThreadPool::thread_count() const {
+  return static_cast<int>(impl_->workers.size()) + 1;
+}
 
 void ThreadPool::run(int64_t count, Call call, void* context) {
   if (count <= 0) return;
