@@ -1,5 +1,6 @@
 #include "kernels/cpu/isa.h"
 
+#include "kernels/cpu/simd/micro_kernels.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::kernels::cpu {
@@ -42,6 +43,24 @@ const std::vector<Isa>& supported_isas() {
     return found;
   }();
   return supported;
+}
+
+const MicroKernels& micro_kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return avx512::kKernels;
+  if (isa == Isa::kAvx2) return avx2::kKernels;
+#endif
+  PANDA_INTERNAL_ASSERT(isa == Isa::kBaseline, isa_name(isa));
+  return baseline::kKernels;
+}
+
+const ExactKernels& exact_kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return avx512::kExactKernels;
+  if (isa == Isa::kAvx2) return avx2::kExactKernels;
+#endif
+  PANDA_INTERNAL_ASSERT(isa == Isa::kBaseline, isa_name(isa));
+  return baseline::kExactKernels;
 }
 
 }  // namespace panda::kernels::cpu
