@@ -22,5 +22,9 @@ struct Command {
 int run_info(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec synth_spec();
 int run_synth(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec weights_inspect_spec();
+int run_weights_inspect(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec weights_convert_spec();
+int run_weights_convert(const ParsedOptions& options, Context& context);
 
 }  // namespace panda::tools
