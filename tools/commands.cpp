@@ -1,0 +1,12 @@
+#include "tools/commands.h"
+
+namespace panda::tools {
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> table = {
+      {info_spec(), run_info},
+  };
+  return table;
+}
+
+}  // namespace panda::tools

@@ -1,0 +1,24 @@
+// The table of subcommands. Each is one file, command_<name>.cpp, with its option table and its function.
+#pragma once
+
+#include <vector>
+
+#include "tools/context.h"
+#include "tools/option_table.h"
+#include "tools/options.h"
+
+namespace panda::tools {
+
+struct Command {
+  CommandSpec spec;
+  /// Returns an exit code; failures are exceptions.
+  int (*run)(const ParsedOptions& options, Context& context);
+};
+
+/// All subcommands, in the order in which help lists them.
+[[nodiscard]] const std::vector<Command>& commands();
+
+[[nodiscard]] CommandSpec info_spec();
+int run_info(const ParsedOptions& options, Context& context);
+
+}  // namespace panda::tools
