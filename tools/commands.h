@@ -20,5 +20,7 @@ struct Command {
 
 [[nodiscard]] CommandSpec info_spec();
 int run_info(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec synth_spec();
+int run_synth(const ParsedOptions& options, Context& context);
 
 }  // namespace panda::tools
