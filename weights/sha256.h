@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4): the hash that manifests state and that proves a fitted model whole.
+// SHA-256 (FIPS 180-4): to say which weights, which data and which program a result came from.
 #pragma once
 
 #include <array>
@@ -7,24 +7,19 @@
 
 namespace panda::weights {
 
-/// A hash of the bytes given to `update`, in order.
 class Sha256 {
  public:
-  Sha256();
   void update(const void* data, int64_t bytes);
-  void update(const std::string& bytes) { update(bytes.data(), static_cast<int64_t>(bytes.size())); }
-  /// 64 lower-case hexadecimal digits. Ends the hash: no update after it.
-  [[nodiscard]] std::string hex();
+  /// Ends the message; the 64 lower-case hex digits. The object is spent.
+  [[nodiscard]] std::string hex_digest();
 
  private:
   void compress(const uint8_t* block);
 
-  std::array<uint32_t, 8> state_;
+  std::array<uint32_t, 8> state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   std::array<uint8_t, 64> block_{};
-  uint64_t total_bytes_ = 0;
+  int64_t total_bytes_ = 0;
 };
-
-/// The hash of a whole file, read in pieces.
-[[nodiscard]] std::string sha256_of_file(const std::string& path);
 
 }  // namespace panda::weights

@@ -182,6 +182,24 @@ void check_bool_bytes(const ConstTensorView& tensor, const std::string& source, 
   }
 }
 
+void gather_strided(const Shape& shape, const std::vector<int64_t>& strides, int64_t element_bytes,
+                    const uint8_t* in, uint8_t* out) {
+  const int rank = shape.rank();
+  const auto size = static_cast<size_t>(element_bytes);
+  std::vector<int64_t> index(static_cast<size_t>(rank), 0);
+  int64_t at = 0;
+  for (int64_t i = 0; i < shape.numel(); ++i) {
+    std::memcpy(out + i * element_bytes, in + at * element_bytes, size);
+    for (int d = rank - 1; d >= 0; --d) {
+      const auto dim = static_cast<size_t>(d);
+      at += strides[dim];
+      if (++index[dim] < shape[d]) break;
+      at -= strides[dim] * index[dim];
+      index[dim] = 0;
+    }
+  }
+}
+
 std::string index_text(const Shape& shape, int64_t linear_index) {
   std::string joined;
   for (int d = shape.rank() - 1; d >= 0; --d) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/tensor/tensor.h"
 
@@ -35,6 +36,11 @@ void swap_bytes(const TensorView& tensor);
 /// Throws FormatError if an element of a bool tensor is neither 0 nor 1: reading such a bool is undefined.
 /// Other dtypes pass.
 void check_bool_bytes(const ConstTensorView& tensor, const std::string& source, const std::string& name);
+
+/// Copies elements of `element_bytes` bytes from a strided place (strides in elements, >= 0; `in` is the
+/// element [0, ..., 0]) into dense row-major order.
+void gather_strided(const Shape& shape, const std::vector<int64_t>& strides, int64_t element_bytes,
+                    const uint8_t* in, uint8_t* out);
 
 /// "[2, 0, 5]" of the element with this linear index.
 [[nodiscard]] std::string index_text(const Shape& shape, int64_t linear_index);

@@ -2,17 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
-
-#include "tests/support/temporary_directory.h"
 
 namespace panda::weights {
 namespace {
 
 std::string hash_of(const std::string& bytes) {
   Sha256 hash;
-  hash.update(bytes);
-  return hash.hex();
+  hash.update(bytes.data(), static_cast<int64_t>(bytes.size()));
+  return hash.hex_digest();
 }
 
 TEST(Sha256, GivesTheExamplesOfTheStandard) {
@@ -29,16 +28,11 @@ TEST(Sha256, DoesNotDependOnHowTheBytesArrive) {
   const std::string whole = hash_of(bytes);
   for (size_t piece = 1; piece <= 130; ++piece) {
     Sha256 hash;
-    for (size_t begin = 0; begin < bytes.size(); begin += piece) hash.update(bytes.substr(begin, piece));
-    ASSERT_EQ(hash.hex(), whole) << piece;
+    for (size_t begin = 0; begin < bytes.size(); begin += piece) {
+      hash.update(bytes.data() + begin, static_cast<int64_t>(std::min(piece, bytes.size() - begin)));
+    }
+    ASSERT_EQ(hash.hex_digest(), whole) << piece;
   }
-}
-
-TEST(Sha256, OfAFileIsThatOfItsBytes) {
-  const test::TemporaryDirectory directory;
-  const std::string bytes((1 << 20) + 17, 'q');
-  EXPECT_EQ(sha256_of_file(directory.write("file", bytes)), hash_of(bytes));
-  EXPECT_EQ(sha256_of_file(directory.write("empty", "")), hash_of(""));
 }
 
 }  // namespace

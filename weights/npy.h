@@ -1,0 +1,33 @@
+// NumPy's .npy (format 1, 2 and 3) and .npz files.
+//
+// Read: f8 f4 f2 i8 i4 i2 i1 u1 b1 in either byte order, in C or Fortran order; u2 becomes i32 and u4 becomes
+// i64 (no value changes). Refused: u8, complex, text, dates, structured types, and objects, which would be a
+// pickle. The data must fill the file exactly. An array in Fortran order is held twice while it is turned.
+// Written: format 1, little-endian, C order, data aligned to 64 bytes: the bytes that numpy.save writes.
+// There is no bf16 in NumPy.
+//
+// Source: numpy/lib/format.py's description ("NEP 1").
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/tensor/named_tensors.h"
+#include "weights/byte_source.h"
+
+namespace panda::weights {
+
+/// Throws IoError, FormatError, Unsupported.
+[[nodiscard]] Tensor read_npy(const std::string& path);
+[[nodiscard]] Tensor read_npy(const ByteSourcePtr& source);
+/// dtype (as it will be read) and shape, without the elements.
+[[nodiscard]] TensorInfo npy_info(const ByteSourcePtr& source);
+
+/// A dense tensor on any device, written atomically. Throws Unsupported for bf16.
+void write_npy(const std::string& path, const ConstTensorView& tensor);
+
+/// The arrays of an .npz (stored or deflated members), by name without ".npy". Each is read when asked for.
+[[nodiscard]] std::unique_ptr<NamedTensors> open_npz(const std::string& path);
+[[nodiscard]] std::unique_ptr<NamedTensors> open_npz(ByteSourcePtr source);
+
+}  // namespace panda::weights
