@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "kernels/tensor/error.h"
-#include "weights/sha256.h"
+#include "weights/manifest.h"
 #include "weights/tensor_values.h"
 
 namespace panda::anomaly {
@@ -35,7 +35,8 @@ Number parsed(const std::string& source, const std::string& key, const std::stri
 }
 
 void hash_text(weights::Sha256& hash, const std::string& value) {
-  hash.update(text(value.size(), ":", value));
+  const std::string counted = text(value.size(), ":", value);
+  hash.update(counted.data(), static_cast<int64_t>(counted.size()));
 }
 
 constexpr std::array<std::pair<data::ImageTransform::ResizeMode, const char*>, 3> kResizeModes = {{
@@ -94,14 +95,8 @@ std::string content_digest(const weights::Metadata& metadata, const NamedTensors
     hash_text(hash, key);
     hash_text(hash, value);
   }
-  for (const TensorInfo& info : tensors.list()) {
-    hash_text(hash, info.name);
-    hash_text(hash, text(dtype_name(info.dtype), " ", info.shape));
-    const Tensor tensor = tensors.load(info.name);
-    hash.update(tensor.view().raw(), tensor.bytes());
-    check_interrupt();
-  }
-  return hash.hex();
+  hash_text(hash, weights::content_sha256(tensors));
+  return hash.hex_digest();
 }
 
 void write_fitted_model(const std::string& path, const std::string& method, const weights::Metadata& fields,

@@ -82,9 +82,8 @@ class PrefixedTensors final : public NamedTensors {
   std::string prefix_;
 };
 
-/// SHA-256 over all metadata but "sha256" and over all tensors, each with name, dtype, shape and bytes,
-/// sorted and with lengths, so that two different contents never spell the same bytes. May be interrupted
-/// between tensors.
+/// SHA-256 of all metadata but "sha256" (keys and values, sorted by key, each with its length before it, so
+/// that two contents never spell the same bytes), then of weights::content_sha256 of the tensors.
 [[nodiscard]] std::string content_digest(const weights::Metadata& metadata, const NamedTensors& tensors);
 
 /// Writes the container atomically. `fields` are the method's metadata; format, version, method and sha256

@@ -22,5 +22,11 @@ struct Command {
 int run_info(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec synth_spec();
 int run_synth(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec fit_spec();
+int run_fit(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec score_spec();
+int run_score(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec eval_spec();
+int run_eval(const ParsedOptions& options, Context& context);
 
 }  // namespace panda::tools
