@@ -1,4 +1,5 @@
-// What every public kernel call checks before it goes through the table: presence, device, dtype, layout, shape, aliasing.
+// What every public kernel call checks before it goes through the table: presence, device, dtype, layout,
+// shape, aliasing.
 #pragma once
 
 #include <initializer_list>
@@ -13,7 +14,8 @@ class OperandCheck {
  public:
   OperandCheck(const char* kernel, Device& device) : kernel_(kernel), device_(device) {}
 
-  /// The operand is there, on this device (or in host memory that the device can reach), of one of `dtypes`, and of this rank.
+  /// The operand is there, on this device (or in host memory that the device can reach), of one of `dtypes`,
+  /// and of this rank.
   void present(const char* name, const ConstTensorView& view, int rank,
                std::initializer_list<DType> dtypes = {DType::kF32}) const;
   /// ... and of exactly this shape.

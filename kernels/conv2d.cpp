@@ -8,11 +8,14 @@ void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args) 
   const OperandCheck check("conv2d_prepare_filter", device);
   check.present("filter", args.filter, 4);
   check.dense("filter", args.filter);
-  PANDA_CHECK(!args.filter.shape().empty(), "conv2d_prepare_filter: filter is ", args.filter.shape(), ", expected extents >= 1");
+  PANDA_CHECK(!args.filter.shape().empty(), "conv2d_prepare_filter: filter is ", args.filter.shape(),
+              ", expected extents >= 1");
   PANDA_CHECK(args.prepared != nullptr, "conv2d_prepare_filter: prepared is null");
   const Conv2dGeometry& g = args.geometry;
-  PANDA_CHECK(g.stride_h >= 1 && g.stride_w >= 1, "conv2d_prepare_filter: stride ", g.stride_h, "x", g.stride_w, ", expected >= 1");
-  PANDA_CHECK(g.pad_h >= 0 && g.pad_w >= 0, "conv2d_prepare_filter: padding ", g.pad_h, "x", g.pad_w, ", expected >= 0");
+  PANDA_CHECK(g.stride_h >= 1 && g.stride_w >= 1, "conv2d_prepare_filter: stride ", g.stride_h, "x",
+              g.stride_w, ", expected >= 1");
+  PANDA_CHECK(g.pad_h >= 0 && g.pad_w >= 0, "conv2d_prepare_filter: padding ", g.pad_h, "x", g.pad_w,
+              ", expected >= 0");
   Conv2dFilter& prepared = *args.prepared;
   prepared.geometry = g;
   prepared.k = args.filter.shape()[0];
@@ -23,7 +26,8 @@ void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args) 
   launch("conv2d_prepare_filter", device.kernels().conv2d_prepare_filter, device, args);
 }
 
-Conv2dFilter conv2d_prepare_filter(Device& device, const ConstTensorView& filter, const Conv2dGeometry& geometry) {
+Conv2dFilter conv2d_prepare_filter(Device& device, const ConstTensorView& filter,
+                                   const Conv2dGeometry& geometry) {
   Conv2dFilter prepared;
   conv2d_prepare_filter(device, {filter, geometry, &prepared});
   return prepared;
@@ -32,11 +36,14 @@ Conv2dFilter conv2d_prepare_filter(Device& device, const ConstTensorView& filter
 void conv2d_forward(Device& device, const Conv2dForwardArgs& args) {
   const OperandCheck check("conv2d_forward", device);
   check.present("x", args.x, 4);
-  PANDA_CHECK(args.filter != nullptr && args.filter->device != nullptr, "conv2d_forward: the filter is not prepared");
+  PANDA_CHECK(args.filter != nullptr && args.filter->device != nullptr,
+              "conv2d_forward: the filter is not prepared");
   const Conv2dFilter& filter = *args.filter;
-  PANDA_CHECK(filter.device == &device, "conv2d_forward: the filter was prepared for another device than ", device.name());
+  PANDA_CHECK(filter.device == &device, "conv2d_forward: the filter was prepared for another device than ",
+              device.name());
   const Shape& x = args.x.shape();
-  PANDA_CHECK(filter.c == x[1], "conv2d_forward: filter C=", filter.c, " but input C=", x[1], " (x is ", x, ")");
+  PANDA_CHECK(filter.c == x[1], "conv2d_forward: filter C=", filter.c, " but input C=", x[1], " (x is ", x,
+              ")");
   const Conv2dGeometry& g = filter.geometry;
   const int64_t p = Conv2dGeometry::output_extent(x[2], filter.r, g.stride_h, g.pad_h);
   const int64_t q = Conv2dGeometry::output_extent(x[3], filter.s, g.stride_w, g.pad_w);

@@ -4,8 +4,8 @@
 //                      + bias[k] + residual[n,k,p,q] )
 //   P = (H + 2 pad_h - R) / stride_h + 1, Q likewise; x is 0 outside. bias, residual and relu are optional.
 //
-// A filter is prepared once (packed for the device, perhaps transformed) and used many times. A batch norm in evaluation mode folds into filter
-// and bias before that (nn/fold.h).
+// A filter is prepared once (packed for the device, perhaps transformed) and used many times. A batch norm in
+// evaluation mode folds into filter and bias before that (nn/fold.h).
 #pragma once
 
 #include "kernels/tensor/tensor.h"
@@ -25,7 +25,8 @@ struct Conv2dGeometry {
   }
 };
 
-/// A filter in the form in which one device computes with it. Made by conv2d_prepare_filter; `packed` is that device's affair.
+/// A filter in the form in which one device computes with it. Made by conv2d_prepare_filter; `packed` is that
+/// device's affair.
 struct Conv2dFilter {
   Conv2dGeometry geometry;
   int64_t k = 0;  ///< output channels
@@ -44,11 +45,13 @@ struct Conv2dPrepareFilterArgs {
   Conv2dFilter* prepared = nullptr;
 };
 void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args);
-[[nodiscard]] Conv2dFilter conv2d_prepare_filter(Device& device, const ConstTensorView& filter, const Conv2dGeometry& geometry);
+[[nodiscard]] Conv2dFilter conv2d_prepare_filter(Device& device, const ConstTensorView& filter,
+                                                 const Conv2dGeometry& geometry);
 
-/// x: f32 N,C,H,W · bias: f32 K, may be absent · residual: f32 N,K,P,Q, may be absent, may be y itself · y: f32 N,K,P,Q.
-/// x, residual and y are each dense or in the device's activation layout; y overlaps no other input. Padding channels of y's
-/// layout are written as zeros; those of x are taken to be zeros. An image's result does not depend on the rest of the batch.
+/// x: f32 N,C,H,W · bias: f32 K, may be absent · residual: f32 N,K,P,Q, may be absent, may be y itself · y:
+/// f32 N,K,P,Q. x, residual and y are each dense or in the device's activation layout; y overlaps no other
+/// input. Padding channels of y's layout are written as zeros; those of x are taken to be zeros. An image's
+/// result does not depend on the rest of the batch.
 struct Conv2dForwardArgs {
   ConstTensorView x;
   const Conv2dFilter* filter = nullptr;

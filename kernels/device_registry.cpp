@@ -22,7 +22,8 @@ int thread_count_for(const DeviceOptions& options) {
   if (value.empty()) return available_threads();
   char* end = nullptr;
   const long count = std::strtol(value.c_str(), &end, 10);
-  PANDA_CHECK(*end == '\0' && count >= 1 && count <= 4096, "PANDA_THREADS is '", printable(value), "', expected 1..4096");
+  PANDA_CHECK(*end == '\0' && count >= 1 && count <= 4096, "PANDA_THREADS is '", printable(value),
+              "', expected 1..4096");
   return static_cast<int>(count);
 }
 
@@ -32,7 +33,8 @@ cpu::Isa isa_for(const DeviceOptions& options) {
   if (wanted.empty()) return supported.back();
   const cpu::Isa isa = cpu::isa_from_name(wanted);
   if (std::find(supported.begin(), supported.end(), isa) == supported.end()) {
-    throw Unsupported(text("cpu: this machine does not run ", wanted, ", the best it has is ", cpu::isa_name(supported.back())));
+    throw Unsupported(text("cpu: this machine does not run ", wanted, ", the best it has is ",
+                           cpu::isa_name(supported.back())));
   }
   return isa;
 }
@@ -46,11 +48,14 @@ AutoChoice choose_device() {
 }
 
 std::unique_ptr<Device> make_device(const DeviceOptions& options) {
-  const std::string name = options.name == "auto" || options.name.empty() ? choose_device().name : options.name;
+  const std::string name =
+      options.name == "auto" || options.name.empty() ? choose_device().name : options.name;
   if (name == "cpu") return std::make_unique<cpu::CpuDevice>(thread_count_for(options), isa_for(options));
   if (name == "reference") return std::make_unique<reference::ReferenceDevice>();
-  if (name == "cuda" || name.starts_with("cuda:")) throw Unsupported(text(name, ": this build has no CUDA device"));
-  throw InvalidArgument(text("device '", printable(name), "', expected auto, cpu, cuda, cuda:N or reference"));
+  if (name == "cuda" || name.starts_with("cuda:"))
+    throw Unsupported(text(name, ": this build has no CUDA device"));
+  throw InvalidArgument(
+      text("device '", printable(name), "', expected auto, cpu, cuda, cuda:N or reference"));
 }
 
 std::vector<DeviceFacts> list_devices() {
@@ -67,6 +72,8 @@ std::vector<std::string> supported_instruction_sets() {
   return names;
 }
 
-std::string chosen_instruction_set() { return cpu::isa_name(isa_for({})); }
+std::string chosen_instruction_set() {
+  return cpu::isa_name(isa_for({}));
+}
 
 }  // namespace panda::kernels

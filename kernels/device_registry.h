@@ -18,7 +18,8 @@ struct DeviceOptions {
   std::string isa;            ///< "": PANDA_ISA, else the best the machine has
 };
 
-/// Throws InvalidArgument for a name that no build knows, Unsupported for a device or instruction set that this build or machine lacks.
+/// Throws InvalidArgument for a name that no build knows, Unsupported for a device or instruction set that
+/// this build or machine lacks.
 [[nodiscard]] std::unique_ptr<Device> make_device(const DeviceOptions& options);
 
 struct DeviceFacts {
@@ -37,7 +38,8 @@ struct AutoChoice {
 };
 [[nodiscard]] AutoChoice choose_device();
 
-/// Instruction sets of the cpu device that this machine runs, in rising order; and the one that a cpu device would take now.
+/// Instruction sets of the cpu device that this machine runs, in rising order; and the one that a cpu device
+/// would take now.
 [[nodiscard]] std::vector<std::string> supported_instruction_sets();
 [[nodiscard]] std::string chosen_instruction_set();
 

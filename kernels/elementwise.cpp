@@ -6,10 +6,12 @@ namespace panda::kernels {
 
 namespace {
 
-void check_same_form(const char* kernel, const char* name, const ConstTensorView& view, const ConstTensorView& y) {
-  PANDA_CHECK(view.shape() == y.shape(), kernel, ": ", name, " is ", view.to_string(), " but y is ", y.to_string());
-  PANDA_CHECK(view.layout() == y.layout(), kernel, ": ", name, " is in layout ", layout_name(view.layout()), " but y in ",
-              layout_name(y.layout()));
+void check_same_form(const char* kernel, const char* name, const ConstTensorView& view,
+                     const ConstTensorView& y) {
+  PANDA_CHECK(view.shape() == y.shape(), kernel, ": ", name, " is ", view.to_string(), " but y is ",
+              y.to_string());
+  PANDA_CHECK(view.layout() == y.layout(), kernel, ": ", name, " is in layout ", layout_name(view.layout()),
+              " but y in ", layout_name(y.layout()));
 }
 
 }  // namespace
@@ -39,14 +41,17 @@ void binary_forward(Device& device, const BinaryForwardArgs& args) {
 
 void convert(Device& device, const ConvertArgs& args) {
   const OperandCheck check("convert", device);
-  const std::initializer_list<DType> any = {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64,
-                                            DType::kI32, DType::kI16, DType::kI8,  DType::kU8,   DType::kBool};
+  const std::initializer_list<DType> any = {DType::kF64, DType::kF32, DType::kF16, DType::kBF16,
+                                            DType::kI64, DType::kI32, DType::kI16, DType::kI8,
+                                            DType::kU8,  DType::kBool};
   check.present("x", args.x, args.x.shape().rank(), any);
   check.present("y", args.y, args.x.shape().rank(), any);
-  PANDA_CHECK(args.x.shape() == args.y.shape(), "convert: x is ", args.x.to_string(), " but y is ", args.y.to_string());
+  PANDA_CHECK(args.x.shape() == args.y.shape(), "convert: x is ", args.x.to_string(), " but y is ",
+              args.y.to_string());
   check.no_overlap("y", args.y, "x", args.x);
   const DType from = args.x.dtype();
-  const bool readable = dtype_is_float(from) || from == DType::kU8 || from == DType::kI32 || from == DType::kI64;
+  const bool readable =
+      dtype_is_float(from) || from == DType::kU8 || from == DType::kI32 || from == DType::kI64;
   if (from != args.y.dtype() && !(readable && dtype_is_float(args.y.dtype()))) {
     throw Unsupported(text("convert: ", dtype_name(from), " to ", dtype_name(args.y.dtype())));
   }

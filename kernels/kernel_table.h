@@ -1,5 +1,5 @@
-// The table of function pointers that a device implements, made from kernel_list.def. A null entry means "this device has no such
-// kernel": the public call then throws Unsupported naming both.
+// The table of function pointers that a device implements, made from kernel_list.def. A null entry means
+// "this device has no such kernel": the public call then throws Unsupported naming both.
 #pragma once
 
 #include "kernels/tensor/device.h"
@@ -11,7 +11,7 @@ namespace panda::kernels {
 #undef PANDA_KERNEL
 
 struct KernelTable {
-#define PANDA_KERNEL(name, Args) void (*name)(Device& device, const Args& args) = nullptr;
+#define PANDA_KERNEL(name, Args) void (*name)(Device & device, const Args& args) = nullptr;
 #include "kernels/kernel_list.def"
 #undef PANDA_KERNEL
 };

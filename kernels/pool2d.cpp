@@ -12,10 +12,11 @@ void check_pool2d(const char* kernel, Device& device, const Pool2dForwardArgs& a
   const Pool2dGeometry& g = args.geometry;
   check.present("x", args.x, 4);
   check.image("x", args.x);
-  PANDA_CHECK(g.window_h >= 1 && g.window_w >= 1 && g.stride_h >= 1 && g.stride_w >= 1, kernel, ": window ", g.window_h, "x",
-              g.window_w, ", stride ", g.stride_h, "x", g.stride_w, ", expected >= 1");
-  PANDA_CHECK(g.pad_h >= 0 && g.pad_w >= 0 && g.pad_h < g.window_h && g.pad_w < g.window_w, kernel, ": padding ", g.pad_h, "x",
-              g.pad_w, " with window ", g.window_h, "x", g.window_w, ", expected less than the window");
+  PANDA_CHECK(g.window_h >= 1 && g.window_w >= 1 && g.stride_h >= 1 && g.stride_w >= 1, kernel, ": window ",
+              g.window_h, "x", g.window_w, ", stride ", g.stride_h, "x", g.stride_w, ", expected >= 1");
+  PANDA_CHECK(g.pad_h >= 0 && g.pad_w >= 0 && g.pad_h < g.window_h && g.pad_w < g.window_w, kernel,
+              ": padding ", g.pad_h, "x", g.pad_w, " with window ", g.window_h, "x", g.window_w,
+              ", expected less than the window");
   const Shape& x = args.x.shape();
   check.shape("y", args.y,
               {x[0], x[1], Conv2dGeometry::output_extent(x[2], g.window_h, g.stride_h, g.pad_h),

@@ -15,7 +15,8 @@ struct Pool2dGeometry {
   int64_t pad_w = 0;
 };
 
-/// x: f32 N,C,H,W · y: f32 N,C,P,Q with P = (H + 2 pad_h - window_h) / stride_h + 1. Each dense or in the device's activation layout.
+/// x: f32 N,C,H,W · y: f32 N,C,P,Q with P = (H + 2 pad_h - window_h) / stride_h + 1. Each dense or in the
+/// device's activation layout.
 struct Pool2dForwardArgs {
   ConstTensorView x;
   Pool2dGeometry geometry;
@@ -23,10 +24,12 @@ struct Pool2dForwardArgs {
 };
 /// Largest value in the window, padding left out; a NaN in the window gives NaN.
 void max_pool2d_forward(Device& device, const Pool2dForwardArgs& args);
-/// Sum over the window / (window_h * window_w): padding counts as zeros (PyTorch's default, count_include_pad).
+/// Sum over the window / (window_h * window_w): padding counts as zeros (PyTorch's default,
+/// count_include_pad).
 void avg_pool2d_forward(Device& device, const Pool2dForwardArgs& args);
 
-/// y[n,c] = mean over h,w of x. x: f32 N,C,H,W (H*W >= 1), dense or in the activation layout · y: f32 N,C, dense.
+/// y[n,c] = mean over h,w of x. x: f32 N,C,H,W (H*W >= 1), dense or in the activation layout · y: f32 N,C,
+/// dense.
 struct GlobalAvgPool2dForwardArgs {
   ConstTensorView x;
   TensorView y;

@@ -10,8 +10,8 @@ void reduce_forward(Device& device, const ReduceForwardArgs& args) {
   const OperandCheck check("reduce_forward", device);
   check.present("x", args.x, args.x.shape().rank());
   check.dense("x", args.x);
-  PANDA_CHECK(args.axis >= 0 && args.axis < args.x.shape().rank(), "reduce_forward: axis ", args.axis, " of x ",
-              args.x.to_string());
+  PANDA_CHECK(args.axis >= 0 && args.axis < args.x.shape().rank(), "reduce_forward: axis ", args.axis,
+              " of x ", args.x.to_string());
   std::vector<int64_t> extents = args.x.shape().to_vector();
   const int64_t reduced = extents[static_cast<size_t>(args.axis)];
   extents.erase(extents.begin() + args.axis);
@@ -20,8 +20,8 @@ void reduce_forward(Device& device, const ReduceForwardArgs& args) {
   check.no_overlap("y", args.y, "x", args.x);
   if (args.y.numel() == 0) return;
   const bool has_neutral = args.op == ReduceOp::kSum || args.op == ReduceOp::kSumOfSquares;
-  PANDA_CHECK(reduced > 0 || has_neutral, "reduce_forward: nothing to reduce along axis ", args.axis, " of x ",
-              args.x.to_string());
+  PANDA_CHECK(reduced > 0 || has_neutral, "reduce_forward: nothing to reduce along axis ", args.axis,
+              " of x ", args.x.to_string());
   launch("reduce_forward", device.kernels().reduce_forward, device, args);
 }
 

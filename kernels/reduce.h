@@ -1,4 +1,5 @@
-// Reductions along one axis, and the row-wise functions built on them. Every sum has a fixed order: same bits for any thread count.
+// Reductions along one axis, and the row-wise functions built on them. Every sum has a fixed order: same bits
+// for any thread count.
 #pragma once
 
 #include "kernels/tensor/tensor.h"
@@ -7,8 +8,9 @@ namespace panda::kernels {
 
 enum class ReduceOp : uint8_t { kSum, kMean, kSumOfSquares, kMax, kMin };
 
-/// y = reduction of x along `axis`, f32, dense. x: any shape · y: x's shape without that axis (rank 0 for a vector).
-/// Sums are kept in f64 and rounded once. An axis of extent 0: 0 for the sums; an error for mean, max and min. NaN propagates.
+/// y = reduction of x along `axis`, f32, dense. x: any shape · y: x's shape without that axis (rank 0 for a
+/// vector). Sums are kept in f64 and rounded once. An axis of extent 0: 0 for the sums; an error for mean,
+/// max and min. NaN propagates.
 struct ReduceForwardArgs {
   ReduceOp op = ReduceOp::kSum;
   ConstTensorView x;

@@ -1,19 +1,21 @@
 #include "kernels/cpu/cpu_device.h"
 
-#include "kernels/reference/reference_kernels.h"
+#include "kernels/cpu/cpu_kernels.h"
 #include "kernels/tensor/text.h"
 
 namespace panda::kernels::cpu {
 
-CpuDevice::CpuDevice(int thread_count, Isa isa) : threads_(thread_count), isa_(isa) {}
+CpuDevice::CpuDevice(int thread_count, Isa isa)
+    : threads_(thread_count), isa_(isa), micro_(micro_kernels(isa)), exact_(exact_kernels(isa)) {}
 
 std::string CpuDevice::description() const {
-  return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ", isa_name(isa_));
+  return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ",
+              isa_name(isa_));
 }
 
 const KernelTable& CpuDevice::kernels() const {
   static const KernelTable table = {
-#define PANDA_KERNEL(name, Args) .name = reference::name,
+#define PANDA_KERNEL(name, Args) .name = cpu::name,
 #include "kernels/kernel_list.def"
 #undef PANDA_KERNEL
   };

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "kernels/cpu/isa.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/simd/micro_kernels.h"
 #include "kernels/tensor/device.h"
 #include "kernels/tensor/parallel.h"
 
@@ -18,9 +20,22 @@ class CpuDevice final : public HostMemoryDevice {
   [[nodiscard]] ThreadPool& threads() override { return threads_; }
   [[nodiscard]] Isa isa() const { return isa_; }
 
+  /// The inner loops of this device's instruction set.
+  [[nodiscard]] const MicroKernels& micro() const { return micro_; }
+  [[nodiscard]] const ExactKernels& exact() const { return exact_; }
+  [[nodiscard]] ScratchCache& scratch() { return scratch_; }
+
  private:
   ThreadPool threads_;
   Isa isa_;
+  const MicroKernels& micro_;
+  const ExactKernels& exact_;
+  ScratchCache scratch_{*this};
 };
+
+/// The device behind a kernel's argument: the table of kernels is reached through it alone.
+[[nodiscard]] inline CpuDevice& cpu_device(Device& device) {
+  return static_cast<CpuDevice&>(device);
+}
 
 }  // namespace panda::kernels::cpu

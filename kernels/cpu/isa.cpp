@@ -1,5 +1,6 @@
 #include "kernels/cpu/isa.h"
 
+#include "kernels/cpu/simd/micro_kernels.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::kernels::cpu {
@@ -27,12 +28,14 @@ const std::vector<Isa>& supported_isas() {
   static const std::vector<Isa> supported = [] {
     std::vector<Isa> found = {Isa::kBaseline};
 #if defined(__x86_64__)
-    // __builtin_cpu_supports asks cpuid and, for the vector sets, xgetbv: the operating system must save the registers.
+    // __builtin_cpu_supports asks cpuid and, for the vector sets, xgetbv: the operating system must save the
+    // registers.
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
       found.push_back(Isa::kAvx2);
-      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd")) {
+      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+          __builtin_cpu_supports("avx512cd")) {
         found.push_back(Isa::kAvx512);
       }
     }
@@ -40,6 +43,24 @@ const std::vector<Isa>& supported_isas() {
     return found;
   }();
   return supported;
+}
+
+const MicroKernels& micro_kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return avx512::kKernels;
+  if (isa == Isa::kAvx2) return avx2::kKernels;
+#endif
+  PANDA_INTERNAL_ASSERT(isa == Isa::kBaseline, isa_name(isa));
+  return baseline::kKernels;
+}
+
+const ExactKernels& exact_kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return avx512::kExactKernels;
+  if (isa == Isa::kAvx2) return avx2::kExactKernels;
+#endif
+  PANDA_INTERNAL_ASSERT(isa == Isa::kBaseline, isa_name(isa));
+  return baseline::kExactKernels;
 }
 
 }  // namespace panda::kernels::cpu

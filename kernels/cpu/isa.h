@@ -14,8 +14,14 @@ enum class Isa { kBaseline, kAvx2, kAvx512 };
 /// Inverse of isa_name; throws InvalidArgument listing the names.
 [[nodiscard]] Isa isa_from_name(const std::string& name);
 
-/// The sets that processor and operating system support, in rising order. kAvx2 means AVX2 and FMA; kAvx512 means F, BW, DQ, VL
-/// and CD on top of it (Skylake-X and later, Zen 4 and later).
+/// The sets that processor and operating system support, in rising order. kAvx2 means AVX2 and FMA; kAvx512
+/// means F, BW, DQ, VL and CD on top of it (Skylake-X and later, Zen 4 and later).
 [[nodiscard]] const std::vector<Isa>& supported_isas();
+
+struct MicroKernels;
+struct ExactKernels;
+/// The inner loops of a supported set (kernels/cpu/simd/micro_kernels.h).
+[[nodiscard]] const MicroKernels& micro_kernels(Isa isa);
+[[nodiscard]] const ExactKernels& exact_kernels(Isa isa);
 
 }  // namespace panda::kernels::cpu

@@ -21,7 +21,8 @@ void batch_norm_forward(Device&, const BatchNormForwardArgs& args) {
           float result = 0;
           if (c < shape[1]) {
             const double value = x[image_offset(shape, args.x.layout(), n, c, h, w)];
-            result = static_cast<float>((value - mean[c]) / std::sqrt(variance[c] + args.epsilon) * gamma[c] + beta[c]);
+            result = static_cast<float>((value - mean[c]) / std::sqrt(variance[c] + args.epsilon) * gamma[c] +
+                                        beta[c]);
           }
           y[image_offset(shape, args.y.layout(), n, c, h, w)] = result;
         }

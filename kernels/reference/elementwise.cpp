@@ -65,7 +65,8 @@ double load(const ConstTensorView& x, int64_t i) {
   }
 }
 
-/// Rounds an f64 to f32 so that rounding the result once more, to 16 bits, equals rounding the f64 directly ("round to odd").
+/// Rounds an f64 to f32 so that rounding the result once more, to 16 bits, equals rounding the f64 directly
+/// ("round to odd").
 float round_to_odd(double value) {
   const auto nearest = static_cast<float>(value);
   if (static_cast<double>(nearest) == value || std::isnan(value) || std::isinf(nearest)) return nearest;

@@ -16,7 +16,8 @@ void check_finite(const char* name, const ConstTensorView& rows) {
   const auto* x = rows.data<float>();
   const int64_t d = rows.shape()[1];
   for (int64_t i = 0; i < rows.numel(); ++i) {
-    PANDA_CHECK(std::isfinite(x[i]), "knn_search: ", name, " row ", i / d, " holds ", x[i], " at component ", i % d);
+    PANDA_CHECK(std::isfinite(x[i]), "knn_search: ", name, " row ", i / d, " holds ", x[i], " at component ",
+                i % d);
   }
 }
 

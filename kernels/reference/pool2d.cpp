@@ -11,7 +11,8 @@ namespace {
 
 /// The largest value of the window, or the sum of its values, padding left out.
 template <bool kMax>
-double pool_window(const Pool2dForwardArgs& args, const float* x, int64_t n, int64_t c, int64_t p, int64_t q) {
+double pool_window(const Pool2dForwardArgs& args, const float* x, int64_t n, int64_t c, int64_t p,
+                   int64_t q) {
   const Pool2dGeometry& g = args.geometry;
   const Shape& shape = args.x.shape();
   double result = kMax ? -std::numeric_limits<double>::infinity() : 0.0;
@@ -52,8 +53,12 @@ void pool2d(const Pool2dForwardArgs& args) {
 
 }  // namespace
 
-void max_pool2d_forward(Device&, const Pool2dForwardArgs& args) { pool2d<true>(args); }
-void avg_pool2d_forward(Device&, const Pool2dForwardArgs& args) { pool2d<false>(args); }
+void max_pool2d_forward(Device&, const Pool2dForwardArgs& args) {
+  pool2d<true>(args);
+}
+void avg_pool2d_forward(Device&, const Pool2dForwardArgs& args) {
+  pool2d<false>(args);
+}
 
 void global_avg_pool2d_forward(Device&, const GlobalAvgPool2dForwardArgs& args) {
   const Shape& shape = args.x.shape();

@@ -46,7 +46,8 @@ void reduce_forward(Device&, const ReduceForwardArgs& args) {
   const int64_t outer = args.y.numel() / inner;
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t i = 0; i < inner; ++i) {
-      y[o * inner + i] = static_cast<float>(reduce_line(args.op, x + o * axis_extent * inner + i, axis_extent, inner));
+      y[o * inner + i] =
+          static_cast<float>(reduce_line(args.op, x + o * axis_extent * inner + i, axis_extent, inner));
     }
   }
 }
@@ -57,7 +58,8 @@ void softmax_forward(Device&, const SoftmaxForwardArgs& args) {
     const float* x = args.x.data<float>() + n * count;
     float* y = args.y.data<float>() + n * count;
     double largest = -std::numeric_limits<double>::infinity();
-    for (int64_t c = 0; c < count; ++c) largest = std::isnan(x[c]) ? double{x[c]} : std::max(largest, double{x[c]});
+    for (int64_t c = 0; c < count; ++c)
+      largest = std::isnan(x[c]) ? double{x[c]} : std::max(largest, double{x[c]});
     double sum = 0;
     for (int64_t c = 0; c < count; ++c) sum += std::exp(x[c] - largest);
     for (int64_t c = 0; c < count; ++c) y[c] = static_cast<float>(std::exp(x[c] - largest) / sum);

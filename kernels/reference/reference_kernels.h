@@ -1,4 +1,5 @@
-// The oracle's kernels: plain loops, f64 accumulation, no threads, no vectorisation. Written to be read beside the contracts.
+// The oracle's kernels: plain loops, f64 accumulation, no threads, no vectorisation. Written to be read
+// beside the contracts.
 #pragma once
 
 #include "kernels/kernel_table.h"

@@ -24,6 +24,8 @@ namespace panda {
   return checked_add(value, step - 1) / step * step;
 }
 
-[[nodiscard]] constexpr int64_t ceil_div(int64_t value, int64_t step) { return (value + step - 1) / step; }
+[[nodiscard]] constexpr int64_t ceil_div(int64_t value, int64_t step) {
+  return (value + step - 1) / step;
+}
 
 }  // namespace panda

@@ -12,9 +12,11 @@
 namespace panda {
 
 namespace {
-constexpr int64_t kAlignment = 64;             // one cache line, one AVX-512 register
+constexpr int64_t kAlignment = 64;  // one cache line, one AVX-512 register
 constexpr int64_t kHugePage = int64_t{2} << 20;
-std::string mib(int64_t bytes) { return text((bytes + (1 << 20) - 1) >> 20, " MiB"); }
+std::string mib(int64_t bytes) {
+  return text((bytes + (1 << 20) - 1) >> 20, " MiB");
+}
 }  // namespace
 
 void* Device::allocate(int64_t bytes, const char* label) {
@@ -23,7 +25,8 @@ void* Device::allocate(int64_t bytes, const char* label) {
   {
     const std::lock_guard lock(mutex_);
     if (bytes > memory_limit_ - report_.bytes_in_use) {
-      throw OutOfMemory(text(name(), ": out of memory: ", mib(bytes), " for ", label, " over the limit of ", mib(memory_limit_)));
+      throw OutOfMemory(text(name(), ": out of memory: ", mib(bytes), " for ", label, " over the limit of ",
+                             mib(memory_limit_)));
     }
     report_.bytes_in_use += bytes;
     report_.peak_bytes = std::max(report_.peak_bytes, report_.bytes_in_use);
@@ -68,13 +71,17 @@ void* HostMemoryDevice::allocate_bytes(int64_t bytes) {
   if (bytes > INT64_MAX - kHugePage) return nullptr;
   const bool large = bytes >= 4 * kHugePage;
   const int64_t alignment = large ? kHugePage : kAlignment;
-  void* pointer = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(round_up(bytes, alignment)));
+  void* pointer =
+      std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(round_up(bytes, alignment)));
   // Weights and activations are walked end to end; huge pages save the page walks. A refusal changes nothing.
-  if (large && pointer != nullptr) (void)madvise(pointer, static_cast<size_t>(round_up(bytes, alignment)), MADV_HUGEPAGE);
+  if (large && pointer != nullptr)
+    (void)madvise(pointer, static_cast<size_t>(round_up(bytes, alignment)), MADV_HUGEPAGE);
   return pointer;
 }
 
-void HostMemoryDevice::free_bytes(void* pointer, int64_t) noexcept { std::free(pointer); }
+void HostMemoryDevice::free_bytes(void* pointer, int64_t) noexcept {
+  std::free(pointer);
+}
 
 namespace {
 

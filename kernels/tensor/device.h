@@ -1,7 +1,8 @@
 // A device: memory, copies between it and the host, and the table of kernels that it implements.
 //
-// There is no virtual function per operation: `kernels()` returns a table of function pointers (kernels/kernel_table.h), and the
-// public call of each kernel (kernels/<op>.h) checks its arguments once and goes through it.
+// There is no virtual function per operation: `kernels()` returns a table of function pointers
+// (kernels/kernel_table.h), and the public call of each kernel (kernels/<op>.h) checks its arguments once and
+// goes through it.
 #pragma once
 
 #include <atomic>
@@ -53,8 +54,8 @@ class Device {
   /// Returns when all work given to the device is done; throws what went wrong in it.
   virtual void synchronize() = 0;
 
-  /// Memory aligned to 64 bytes (nullptr for 0 bytes). `label` says what for; it must outlive the device (a literal).
-  /// Throws OutOfMemory, naming label and MiB, also when the limit below would be passed.
+  /// Memory aligned to 64 bytes (nullptr for 0 bytes). `label` says what for; it must outlive the device (a
+  /// literal). Throws OutOfMemory, naming label and MiB, also when the limit below would be passed.
   [[nodiscard]] void* allocate(int64_t bytes, const char* label);
   void free(void* pointer, int64_t bytes, const char* label) noexcept;
 
@@ -73,7 +74,8 @@ class Device {
   int64_t memory_limit_ = INT64_MAX;
 };
 
-/// Plain host memory, shared by all that read files and decode images. It has no kernels: calling one throws Unsupported.
+/// Plain host memory, shared by all that read files and decode images. It has no kernels: calling one throws
+/// Unsupported.
 [[nodiscard]] Device& host();
 
 /// Base of devices whose memory is the host's.

@@ -33,9 +33,15 @@ const DTypeFacts& facts(DType dtype) {
 
 }  // namespace
 
-int64_t dtype_bytes(DType dtype) { return facts(dtype).bytes; }
-const char* dtype_name(DType dtype) { return facts(dtype).name; }
-bool dtype_is_float(DType dtype) { return facts(dtype).is_float; }
+int64_t dtype_bytes(DType dtype) {
+  return facts(dtype).bytes;
+}
+const char* dtype_name(DType dtype) {
+  return facts(dtype).name;
+}
+bool dtype_is_float(DType dtype) {
+  return facts(dtype).is_float;
+}
 
 DType dtype_from_name(const std::string& name) {
   for (const DTypeFacts& entry : kFacts) {
@@ -61,9 +67,11 @@ Float16 to_float16(float value) {
   const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu))};
-  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // >= 65520 rounds to infinity
+  if (magnitude >= 0x477ff000u)
+    return {static_cast<uint16_t>(sign | 0x7c00u)};  // >= 65520 rounds to infinity
   if (magnitude < 0x38800000u) {
-    // Below 2^-14 the result is subnormal: adding 0.5 aligns its last bit with the float's, and rounds to nearest even.
+    // Below 2^-14 the result is subnormal: adding 0.5 aligns its last bit with the float's, and rounds to
+    // nearest even.
     const float aligned = std::bit_cast<float>(magnitude) + 0.5f;
     return {static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(aligned) - 0x3f000000u))};
   }

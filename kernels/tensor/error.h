@@ -1,7 +1,8 @@
 // The errors this engine throws, and the two checks that throw them.
 //
-// Each class is one answer to "what can the caller do about it"; the command maps them to exit codes (tools/exit_code.h).
-// A message is one line: what is wrong, where, what was expected. It holds values and shapes.
+// Each class is one answer to "what can the caller do about it"; the command maps them to exit codes
+// (tools/exit_code.h). A message is one line: what is wrong, where, what was expected. It holds values and
+// shapes.
 #pragma once
 
 #include <cstdint>
@@ -44,8 +45,8 @@ class FormatError : public Error {
   int64_t byte_offset_;
 };
 
-/// The operating system refused a file operation. `exhausted` separates "no such file" (the user's) from a full disk,
-/// too many open files or a failing medium (a resource).
+/// The operating system refused a file operation. `exhausted` separates "no such file" (the user's) from a
+/// full disk, too many open files or a failing medium (a resource).
 class IoError : public Error {
  public:
   IoError(const std::string& path, const std::string& action, int error_number);
@@ -82,20 +83,22 @@ class InternalError : public Error {
 
 namespace detail {
 [[noreturn]] void throw_invalid_argument(const std::string& message);
-[[noreturn]] void throw_internal_error(const char* file, int line, const char* condition, const std::string& message);
+[[noreturn]] void throw_internal_error(const char* file, int line, const char* condition,
+                                       const std::string& message);
 }  // namespace detail
 
 }  // namespace panda
 
-/// The caller's mistake: throws InvalidArgument with the message made of the remaining arguments. Also on in release.
-#define PANDA_CHECK(condition, ...)                                            \
-  do {                                                                         \
+/// The caller's mistake: throws InvalidArgument with the message made of the remaining arguments. Also on in
+/// release.
+#define PANDA_CHECK(condition, ...)                                                        \
+  do {                                                                                     \
     if (!(condition)) ::panda::detail::throw_invalid_argument(::panda::text(__VA_ARGS__)); \
   } while (false)
 
 /// Our own mistake: throws InternalError with file and line. Also on in release.
-#define PANDA_INTERNAL_ASSERT(condition, ...)                                                   \
-  do {                                                                                          \
-    if (!(condition))                                                                           \
+#define PANDA_INTERNAL_ASSERT(condition, ...)                                                            \
+  do {                                                                                                   \
+    if (!(condition))                                                                                    \
       ::panda::detail::throw_internal_error(__FILE__, __LINE__, #condition, ::panda::text(__VA_ARGS__)); \
   } while (false)

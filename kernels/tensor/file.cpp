@@ -20,7 +20,9 @@ namespace {
 // Linux transfers at most 0x7ffff000 bytes in one call.
 constexpr int64_t kMaxTransfer = int64_t{1} << 30;
 
-std::string shown(const std::string& path) { return printable(path); }
+std::string shown(const std::string& path) {
+  return printable(path);
+}
 
 std::string parent_of(const std::string& path) {
   const size_t slash = path.find_last_of('/');
@@ -42,7 +44,8 @@ InputFile::InputFile(const std::string& path)
   }
   if (!S_ISREG(status.st_mode)) {
     ::close(descriptor_);
-    throw InvalidArgument(text(shown(path), ": ", S_ISDIR(status.st_mode) ? "is a directory" : "is not a regular file",
+    throw InvalidArgument(text(shown(path), ": ",
+                               S_ISDIR(status.st_mode) ? "is a directory" : "is not a regular file",
                                ", expected a file"));
   }
   size_ = status.st_size;
@@ -73,21 +76,25 @@ void InputFile::read(int64_t offset, void* destination, int64_t bytes) const {
 
 std::vector<uint8_t> read_file(const std::string& path, int64_t limit_bytes) {
   const InputFile file(path);
-  PANDA_CHECK(file.size() <= limit_bytes, shown(path), ": has ", file.size(), " bytes, expected at most ", limit_bytes);
+  PANDA_CHECK(file.size() <= limit_bytes, shown(path), ": has ", file.size(), " bytes, expected at most ",
+              limit_bytes);
   std::vector<uint8_t> bytes(static_cast<size_t>(file.size()));
   file.read(0, bytes.data(), file.size());
   return bytes;
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
-  if (is_directory(path)) throw InvalidArgument(text(shown(path), ": is a directory, expected a file to write"));
+  if (is_directory(path))
+    throw InvalidArgument(text(shown(path), ": is a directory, expected a file to write"));
   std::string pattern = path + ".part-XXXXXX";
   descriptor_ = ::mkostemp(pattern.data(), O_CLOEXEC);
   if (descriptor_ < 0) throw IoError(shown(path), "create", errno);
   temporary_path_ = pattern;
 }
 
-AtomicFile::~AtomicFile() { abandon(); }
+AtomicFile::~AtomicFile() {
+  abandon();
+}
 
 void AtomicFile::abandon() noexcept {
   if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
@@ -136,7 +143,8 @@ void AtomicFile::commit() {
   temporary_path_.clear();
   const std::string parent = parent_of(path_);
   const int directory = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory < 0) return;  // a directory we may write but not read: the file stands, its name is flushed by the system
+  if (directory < 0)
+    return;  // a directory we may write but not read: the file stands, its name is flushed by the system
   const int failed = ::fsync(directory) != 0 ? errno : 0;
   ::close(directory);
   if (failed != 0 && failed != EINVAL) throw IoError(shown(parent), "flush", failed);

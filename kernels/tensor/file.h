@@ -1,4 +1,5 @@
-// Files: read by position, written beside their place and renamed. Every reader and writer of the engine goes through here.
+// Files: read by position, written beside their place and renamed. Every reader and writer of the engine goes
+// through here.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,8 @@
 
 namespace panda {
 
-/// A regular file open for reading. Never memory-mapped: a file that changes while it is read gives wrong bytes or an error,
-/// not a signal.
+/// A regular file open for reading. Never memory-mapped: a file that changes while it is read gives wrong
+/// bytes or an error, not a signal.
 class InputFile {
  public:
   /// Throws IoError; InvalidArgument for what is no regular file (a directory, a FIFO, a device).
@@ -33,8 +34,8 @@ class InputFile {
 /// The whole file. Throws InvalidArgument if it is larger than `limit_bytes`.
 [[nodiscard]] std::vector<uint8_t> read_file(const std::string& path, int64_t limit_bytes = INT64_MAX);
 
-/// A file that appears whole or not at all: written under a temporary name in the same directory; `commit` flushes it to disk,
-/// renames it onto `path` and flushes the directory. Without commit nothing is left.
+/// A file that appears whole or not at all: written under a temporary name in the same directory; `commit`
+/// flushes it to disk, renames it onto `path` and flushes the directory. Without commit nothing is left.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);
@@ -56,7 +57,8 @@ class AtomicFile {
   int64_t bytes_written_ = 0;
 };
 
-/// Names in a directory ("." and ".." left out), sorted by byte value, so that every run sees the same order. Throws IoError.
+/// Names in a directory ("." and ".." left out), sorted by byte value, so that every run sees the same order.
+/// Throws IoError.
 [[nodiscard]] std::vector<std::string> list_directory(const std::string& path);
 [[nodiscard]] bool is_directory(const std::string& path);
 [[nodiscard]] bool path_exists(const std::string& path);

@@ -1,4 +1,5 @@
-// How the logical extents of a tensor lie in memory. The shape is always the logical one: an image batch is N,C,H,W in any layout.
+// How the logical extents of a tensor lie in memory. The shape is always the logical one: an image batch is
+// N,C,H,W in any layout.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,10 @@ enum class Layout : uint8_t {
   kDense,
   /// N,H,W,C: channels contiguous (what tensor cores read).
   kChannelsLast,
-  /// N,ceil(C/16),H,W,16: channels in blocks of 16, the rest of the last block zero. A vector register is 16 channels of
-  /// one pixel, and neighbouring pixels neighbour in memory, so that no two rows of a tile fall into one cache set.
+  /// N,ceil(C/16),H,W,16: channels in blocks of 16, the rest of the last block zero. A vector register is 16
+  /// channels of
+  /// one pixel, and neighbouring pixels neighbour in memory, so that no two rows of a tile fall into one
+  /// cache set.
   kChannelBlocked16,
 };
 
@@ -32,7 +35,8 @@ inline constexpr int64_t kChannelBlock = 16;
 }
 
 /// Element offset of [n, c, h, w] in a tensor of `shape` N,C,H,W.
-[[nodiscard]] inline int64_t image_offset(const Shape& shape, Layout layout, int64_t n, int64_t c, int64_t h, int64_t w) {
+[[nodiscard]] inline int64_t image_offset(const Shape& shape, Layout layout, int64_t n, int64_t c, int64_t h,
+                                          int64_t w) {
   const int64_t* e = shape.begin();
   switch (layout) {
     case Layout::kChannelsLast:

@@ -1,4 +1,5 @@
-// Tensors by name, loaded when asked for: what a weights file offers and a network takes, so that neither room knows the other.
+// Tensors by name, loaded when asked for: what a weights file offers and a network takes, so that neither
+// room knows the other.
 #pragma once
 
 #include <string>
@@ -21,7 +22,8 @@ class NamedTensors {
   /// All tensors, sorted by name.
   [[nodiscard]] virtual std::vector<TensorInfo> list() const = 0;
   [[nodiscard]] virtual bool contains(const std::string& name) const = 0;
-  /// A dense host tensor in the dtype it is stored in. Throws InvalidArgument naming the source if there is none of that name.
+  /// A dense host tensor in the dtype it is stored in. Throws InvalidArgument naming the source if there is
+  /// none of that name.
   [[nodiscard]] virtual Tensor load(const std::string& name) const = 0;
   /// For messages: the file's name, or what made the tensors.
   [[nodiscard]] virtual std::string source() const = 0;

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -17,16 +18,28 @@ namespace {
 
 thread_local bool inside_parallel_for = false;
 
-// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50 us. Workers spin
-// for about that long before they sleep.
-constexpr int kSpinRounds = 4000;
+// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50 us. Threads
+// spin for about that long before they sleep: by the clock, because a pause takes from 1 to 100 ns, machine by machine.
+constexpr std::chrono::microseconds kSpinTime{50};
 
 inline void pause_briefly() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
-#else
-  std::this_thread::yield();
+#elif defined(__aarch64__)
+  asm volatile("yield");
 #endif
+}
+
+/// Returns when `done()` or when kSpinTime has passed.
+template <typename Done>
+void spin_until(Done&& done) {
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int round = 0; round < 64; ++round) {
+      if (done()) return;
+      pause_briefly();
+    }
+  } while (std::chrono::steady_clock::now() - start < kSpinTime);
 }
 
 }  // namespace
@@ -66,7 +79,7 @@ struct ThreadPool::Impl {
   void worker_loop(int thread) {
     uint64_t seen = 0;
     for (;;) {
-      for (int round = 0; round < kSpinRounds && generation.load() == seen; ++round) pause_briefly();
+      spin_until([&] { return generation.load() != seen; });
       {
         std::unique_lock lock(mutex);
         wake.wait(lock, [&] { return stopping || generation.load() != seen; });
@@ -99,7 +112,9 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : impl_->workers) worker.join();
 }
 
-int ThreadPool::thread_count() const { return static_cast<int>(impl_->workers.size()) + 1; }
+int ThreadPool::thread_count() const {
+  return static_cast<int>(impl_->workers.size()) + 1;
+}
 
 void ThreadPool::run(int64_t count, Call call, void* context) {
   if (count <= 0) return;
@@ -120,7 +135,7 @@ void ThreadPool::run(int64_t count, Call call, void* context) {
   }
   impl_->wake.notify_all();
   impl_->work(0);
-  for (int round = 0; round < kSpinRounds && impl_->running.load() != 0; ++round) pause_briefly();
+  spin_until([&] { return impl_->running.load() == 0; });
   std::unique_lock lock(impl_->mutex);
   impl_->done.wait(lock, [&] { return impl_->running.load() == 0; });
   if (impl_->error) std::rethrow_exception(impl_->error);

@@ -1,7 +1,8 @@
 // The engine's own thread pool: one fork-join at a time, work items handed out by a counter.
 //
-// Determinism is the caller's: an item must write only its own part of the output, so that it does not matter which thread
-// runs it. Every kernel of the cpu device is cut that way, and gives the same bits for any number of threads.
+// Determinism is the caller's: an item must write only its own part of the output, so that it does not matter
+// which thread runs it. Every kernel of the cpu device is cut that way, and gives the same bits for any
+// number of threads.
 #pragma once
 
 #include <cstdint>
@@ -20,14 +21,16 @@ class ThreadPool {
 
   [[nodiscard]] int thread_count() const;
 
-  /// Calls body(item, thread) for every item in [0, count), and returns when all are done. The first exception is rethrown
-  /// here; items not yet begun are dropped. Within one call `thread` is in [0, thread_count()) and no two items run at
-  /// once with the same one: it indexes scratch that belongs to this call. A call from inside a body, or while another
-  /// caller's loop runs, runs in the calling thread alone, as thread 0.
+  /// Calls body(item, thread) for every item in [0, count), and returns when all are done. The first
+  /// exception is rethrown here; items not yet begun are dropped. Within one call `thread` is in [0,
+  /// thread_count()) and no two items run at once with the same one: it indexes scratch that belongs to this
+  /// call. A call from inside a body, or while another caller's loop runs, runs in the calling thread alone,
+  /// as thread 0.
   template <typename Body>
   void parallel_for(int64_t count, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run(count, [](void* context, int64_t item, int thread) { (*static_cast<Plain*>(context))(item, thread); },
+    run(
+        count, [](void* context, int64_t item, int thread) { (*static_cast<Plain*>(context))(item, thread); },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 

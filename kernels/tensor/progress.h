@@ -13,11 +13,13 @@ void check_interrupt();
 /// Takes the request back (tests, and programs that go on after it).
 void clear_interrupt() noexcept;
 
-/// Receives the progress of long work. The library never prints: the command's progress line is one implementation.
+/// Receives the progress of long work. The library never prints: the command's progress line is one
+/// implementation.
 class Progress {
  public:
   virtual ~Progress() = default;
-  /// `stage` is a short name ("reading images"); done of total items are finished. Called from one thread at a time.
+  /// `stage` is a short name ("reading images"); done of total items are finished. Called from one thread at
+  /// a time.
   virtual void update(const char* stage, int64_t done, int64_t total) = 0;
 };
 

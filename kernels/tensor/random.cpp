@@ -22,8 +22,8 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
 
 uint32_t Random::next_u32() {
   if (left_ == 0) {
-    values_ = philox4x32({static_cast<uint32_t>(block_), static_cast<uint32_t>(block_ >> 32), static_cast<uint32_t>(stream_),
-                          static_cast<uint32_t>(stream_ >> 32)},
+    values_ = philox4x32({static_cast<uint32_t>(block_), static_cast<uint32_t>(block_ >> 32),
+                          static_cast<uint32_t>(stream_), static_cast<uint32_t>(stream_ >> 32)},
                          {static_cast<uint32_t>(seed_), static_cast<uint32_t>(seed_ >> 32)});
     ++block_;
     left_ = 4;
@@ -39,14 +39,17 @@ uint64_t Random::next_u64() {
 int64_t Random::next_below(int64_t bound) {
   PANDA_CHECK(bound >= 1, "next_below: bound ", bound);
   const auto range = static_cast<uint64_t>(bound);
-  const uint64_t rejected = (UINT64_MAX - range + 1) % range;  // 2^64 mod range: the uneven tail is drawn again
+  const uint64_t rejected =
+      (UINT64_MAX - range + 1) % range;  // 2^64 mod range: the uneven tail is drawn again
   for (;;) {
     const uint64_t value = next_u64();
     if (value <= UINT64_MAX - rejected) return static_cast<int64_t>(value % range);
   }
 }
 
-double Random::next_uniform() { return static_cast<double>(next_u64() >> 11) * 0x1p-53; }
+double Random::next_uniform() {
+  return static_cast<double>(next_u64() >> 11) * 0x1p-53;
+}
 
 double Random::next_normal() {
   if (has_spare_normal_) {
@@ -63,7 +66,8 @@ double Random::next_normal() {
 std::vector<int64_t> Random::permutation(int64_t count) {
   std::vector<int64_t> order(static_cast<size_t>(count));
   std::iota(order.begin(), order.end(), int64_t{0});
-  for (int64_t i = count - 1; i > 0; --i) std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(next_below(i + 1))]);
+  for (int64_t i = count - 1; i > 0; --i)
+    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(next_below(i + 1))]);
   return order;
 }
 

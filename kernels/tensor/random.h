@@ -1,7 +1,8 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+// SC 2011).
 //
-// The value at a counter depends on (seed, stream, counter) alone, so that work may be cut in any way among threads and devices and
-// a resumed run continues with the same numbers.
+// The value at a counter depends on (seed, stream, counter) alone, so that work may be cut in any way among
+// threads and devices and a resumed run continues with the same numbers.
 #pragma once
 
 #include <array>
@@ -11,7 +12,8 @@
 namespace panda {
 
 /// The bijection itself: ten rounds on a 128-bit counter under a 64-bit key.
-[[nodiscard]] std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
+[[nodiscard]] std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter,
+                                                 std::array<uint32_t, 2> key);
 
 /// A sequence of random numbers. `stream` separates uses of one seed (shuffling, initialisation, ...).
 class Random {

@@ -4,8 +4,12 @@
 
 namespace panda {
 
-Shape::Shape(std::initializer_list<int64_t> extents) { assign(extents.begin(), extents.size()); }
-Shape::Shape(const std::vector<int64_t>& extents) { assign(extents.data(), extents.size()); }
+Shape::Shape(std::initializer_list<int64_t> extents) {
+  assign(extents.begin(), extents.size());
+}
+Shape::Shape(const std::vector<int64_t>& extents) {
+  assign(extents.data(), extents.size());
+}
 
 void Shape::assign(const int64_t* extents, size_t rank) {
   PANDA_CHECK(rank <= kMaxRank, "a tensor has at most ", kMaxRank, " dimensions, got ", rank);

@@ -23,9 +23,11 @@ int64_t stored_numel(const Shape& shape, Layout layout) {
   return checked_mul(shape.numel() / shape[1], round_up(shape[1], kChannelBlock));
 }
 
-ConstTensorView::ConstTensorView(const void* data, DType dtype, const Shape& shape, Device& device, Layout layout)
+ConstTensorView::ConstTensorView(const void* data, DType dtype, const Shape& shape, Device& device,
+                                 Layout layout)
     : data_(const_cast<void*>(data)), device_(&device), shape_(shape), dtype_(dtype), layout_(layout) {
-  PANDA_CHECK(layout == Layout::kDense || shape.rank() == 4, "layout ", layout_name(layout), " needs N,C,H,W, got ", shape);
+  PANDA_CHECK(layout == Layout::kDense || shape.rank() == 4, "layout ", layout_name(layout),
+              " needs N,C,H,W, got ", shape);
   PANDA_CHECK(data != nullptr || shape.empty(), "null data for a tensor of shape ", shape);
 }
 
@@ -34,7 +36,8 @@ void ConstTensorView::check_dtype(DType wanted) const {
 }
 
 ConstTensorView ConstTensorView::rows(int64_t begin, int64_t end) const {
-  PANDA_CHECK(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= shape_[0], "rows ", begin, "..", end, " of ", to_string());
+  PANDA_CHECK(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= shape_[0], "rows ", begin, "..", end,
+              " of ", to_string());
   std::vector<int64_t> extents = shape_.to_vector();
   const int64_t row_bytes = extents[0] == 0 ? 0 : bytes() / extents[0];
   extents[0] = end - begin;
@@ -45,8 +48,8 @@ ConstTensorView ConstTensorView::rows(int64_t begin, int64_t end) const {
 }
 
 ConstTensorView ConstTensorView::reshaped(const Shape& shape) const {
-  PANDA_CHECK(layout_ == Layout::kDense && shape.numel() == numel(), "cannot reshape ", to_string(), " in layout ",
-              layout_name(layout_), " to ", shape);
+  PANDA_CHECK(layout_ == Layout::kDense && shape.numel() == numel(), "cannot reshape ", to_string(),
+              " in layout ", layout_name(layout_), " to ", shape);
   ConstTensorView result = *this;
   result.shape_ = shape;
   return result;
@@ -68,7 +71,8 @@ TensorView TensorView::reshaped(const Shape& shape) const {
 }
 
 Tensor::Tensor(Device& device, DType dtype, const Shape& shape, const char* label, Layout layout)
-    : storage_(std::make_shared<Storage>(device, checked_mul(stored_numel(shape, layout), dtype_bytes(dtype)), label)),
+    : storage_(std::make_shared<Storage>(device, checked_mul(stored_numel(shape, layout), dtype_bytes(dtype)),
+                                         label)),
       shape_(shape),
       dtype_(dtype),
       layout_(layout) {}

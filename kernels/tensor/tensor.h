@@ -32,11 +32,13 @@ class Storage {
   void* data_;
 };
 
-/// Where a tensor's elements are. It owns nothing; elements are contiguous in `layout`. A default view is "absent".
+/// Where a tensor's elements are. It owns nothing; elements are contiguous in `layout`. A default view is
+/// "absent".
 class ConstTensorView {
  public:
   ConstTensorView() = default;
-  ConstTensorView(const void* data, DType dtype, const Shape& shape, Device& device, Layout layout = Layout::kDense);
+  ConstTensorView(const void* data, DType dtype, const Shape& shape, Device& device,
+                  Layout layout = Layout::kDense);
 
   [[nodiscard]] bool present() const { return device_ != nullptr; }
   [[nodiscard]] DType dtype() const { return dtype_; }
@@ -87,7 +89,8 @@ class TensorView : public ConstTensorView {
   [[nodiscard]] TensorView reshaped(const Shape& shape) const;
 };
 
-/// Owner of a tensor on a device. Copies share the storage (as in every tensor library); `clone` copies elements.
+/// Owner of a tensor on a device. Copies share the storage (as in every tensor library); `clone` copies
+/// elements.
 class Tensor {
  public:
   Tensor() = default;
@@ -99,8 +102,8 @@ class Tensor {
 
   [[nodiscard]] bool present() const { return storage_ != nullptr; }
   [[nodiscard]] TensorView view() const;
-  operator TensorView() const { return view(); }            // NOLINT: views in, owners out
-  operator ConstTensorView() const { return view(); }       // NOLINT
+  operator TensorView() const { return view(); }       // NOLINT: views in, owners out
+  operator ConstTensorView() const { return view(); }  // NOLINT
 
   [[nodiscard]] DType dtype() const { return dtype_; }
   [[nodiscard]] const Shape& shape() const { return shape_; }
@@ -121,7 +124,8 @@ class Tensor {
   Layout layout_ = Layout::kDense;
 };
 
-/// Copies bytes between views of equal dtype, shape and layout, on any two devices (through the host if neither is it).
+/// Copies bytes between views of equal dtype, shape and layout, on any two devices (through the host if
+/// neither is it).
 void copy(const ConstTensorView& source, const TensorView& destination);
 /// A new tensor on `device` with the same elements, dtype and layout.
 [[nodiscard]] Tensor clone_to(const ConstTensorView& source, Device& device, const char* label = "tensor");

@@ -14,7 +14,8 @@ template <typename... Values>
   return out.str();
 }
 
-/// `text` for a terminal: control characters (a hostile file name, say) are written as \xNN.
+/// `raw` for a terminal: control characters (C0, C1, bidirectional marks; a hostile file name, say) and bytes that are no UTF-8 are
+/// written as \xNN. What is printable already stays as it is.
 [[nodiscard]] std::string printable(const std::string& raw);
 
 }  // namespace panda

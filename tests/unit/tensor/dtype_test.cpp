@@ -56,8 +56,8 @@ TEST(BFloat16, RoundsToNearestEvenAndKeepsNan) {
 }
 
 TEST(DType, NamesAreInverses) {
-  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64, DType::kI32, DType::kI16,
-                            DType::kI8, DType::kU8, DType::kBool}) {
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64, DType::kI32,
+                            DType::kI16, DType::kI8, DType::kU8, DType::kBool}) {
     EXPECT_EQ(dtype_from_name(dtype_name(dtype)), dtype);
   }
   EXPECT_THROW((void)dtype_from_name("float"), InvalidArgument);

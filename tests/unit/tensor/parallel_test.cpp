@@ -42,7 +42,10 @@ TEST(ThreadPool, UsesMoreThanOneThread) {
 
 TEST(ThreadPool, RethrowsAndStaysUsable) {
   ThreadPool pool(2);
-  EXPECT_THROW(pool.parallel_for(100, [](int64_t item, int) { if (item == 37) throw std::runtime_error("37"); }),
+  EXPECT_THROW(pool.parallel_for(100,
+                                 [](int64_t item, int) {
+                                   if (item == 37) throw std::runtime_error("37");
+                                 }),
                std::runtime_error);
   std::atomic<int64_t> sum{0};
   pool.parallel_for(100, [&](int64_t item, int) { sum.fetch_add(item); });
@@ -52,11 +55,14 @@ TEST(ThreadPool, RethrowsAndStaysUsable) {
 TEST(ThreadPool, NestedCallsRunInline) {
   ThreadPool pool(2);
   std::atomic<int64_t> sum{0};
-  pool.parallel_for(4, [&](int64_t, int) { pool.parallel_for(10, [&](int64_t item, int) { sum.fetch_add(item); }); });
+  pool.parallel_for(
+      4, [&](int64_t, int) { pool.parallel_for(10, [&](int64_t item, int) { sum.fetch_add(item); }); });
   EXPECT_EQ(sum.load(), 4 * 45);
 }
 
-TEST(ThreadPool, RefusesNoThreads) { EXPECT_THROW(ThreadPool(0), InvalidArgument); }
+TEST(ThreadPool, RefusesNoThreads) {
+  EXPECT_THROW(ThreadPool(0), InvalidArgument);
+}
 
 }  // namespace
 }  // namespace panda

@@ -45,7 +45,8 @@ TEST(Tensor, ViewsKnowTheirBounds) {
   EXPECT_EQ(tensor.view().rows(1, 3).shape(), (Shape{2, 2}));
   EXPECT_EQ(tensor.reshaped({2, 3}).shape(), (Shape{2, 3}));
   EXPECT_EQ(message_of<InvalidArgument>([&] { (void)tensor.view().rows(2, 4); }), "rows 2..4 of f32 3x2");
-  EXPECT_EQ(message_of<InvalidArgument>([&] { (void)tensor.data<int64_t>(); }), "expected dtype i64, got f32 3x2");
+  EXPECT_EQ(message_of<InvalidArgument>([&] { (void)tensor.data<int64_t>(); }),
+            "expected dtype i64, got f32 3x2");
   EXPECT_THROW((void)tensor.reshaped({4, 2}), InvalidArgument);
   EXPECT_FALSE(ConstTensorView().present());
 }
@@ -61,7 +62,8 @@ TEST(Tensor, MemoryIsLabelledAligndAndLimited) {
   EXPECT_EQ(device.memory_report().bytes_in_use, before);
   device.set_memory_limit(before + (1 << 20));
   EXPECT_EQ(message_of<OutOfMemory>([&] { (void)Tensor(device, DType::kU8, {3 << 20}, "images"); }),
-            text("host: out of memory: 3 MiB for images over the limit of ", (before + (2 << 20) - 1) >> 20, " MiB"));
+            text("host: out of memory: 3 MiB for images over the limit of ", (before + (2 << 20) - 1) >> 20,
+                 " MiB"));
   device.set_memory_limit(INT64_MAX);
   EXPECT_THROW((void)Tensor(device, DType::kU8, {int64_t{1} << 60}, "absurd"), OutOfMemory);
 }

@@ -1,0 +1,121 @@
+// Convolution on the cpu device: choice of the algorithm, packing of filters, operands into the blocked
+// layout.
+#include "kernels/cpu/conv2d.h"
+
+#include <cstring>
+#include <optional>
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/elementwise.h"
+
+namespace panda::kernels::cpu {
+
+namespace {
+
+// Winograd saves up to 4x the multiplications, for transforms that cost 2*36*16/(K or C) of them, and a
+// filter 4 times as large. Below 32 channels the transforms eat the gain. Above 512 x 512 the filter (38 MB
+// there) leaves every cache and, at batch 1, reading it costs more than the multiplications it saves; see
+// docs/decisions/cpu-convolution.md for the measurements.
+constexpr int64_t kWinogradMinChannels = 32;
+constexpr int64_t kWinogradMaxFilter = 512 * 512;
+
+/// `view` in the blocked layout: itself, or a copy in `scratch`.
+const float* blocked(CpuDevice& device, const ConstTensorView& view, std::optional<Scratch>& scratch) {
+  if (view.layout() == Layout::kChannelBlocked16) return view.data<float>();
+  scratch.emplace(device.scratch().take_array<float>(stored_numel(view.shape(), Layout::kChannelBlocked16)));
+  const TensorView copy(scratch->data<float>(), DType::kF32, view.shape(), device, Layout::kChannelBlocked16);
+  cpu::convert(device, {view, copy});
+  return copy.data<float>();
+}
+
+const float* padded_bias(CpuDevice& device, const ConstTensorView& bias, std::optional<Scratch>& scratch) {
+  if (!bias.present()) return nullptr;
+  const int64_t k = bias.numel();
+  if (k % kChannelBlock == 0) return bias.data<float>();
+  scratch.emplace(device.scratch().take_array<float>(round_up(k, kChannelBlock)));
+  auto* padded = scratch->data<float>();
+  std::memset(padded, 0, static_cast<size_t>(round_up(k, kChannelBlock)) * sizeof(float));
+  std::memcpy(padded, bias.data<float>(), static_cast<size_t>(k) * sizeof(float));
+  return padded;
+}
+
+}  // namespace
+
+ConvAlgorithm choose_algorithm(const Conv2dFilter& f) {
+  if (f.c < kChannelBlock && f.s * f.c <= kNarrowPixel) return ConvAlgorithm::kNarrow;
+  const bool winograd = f.r == 3 && f.s == 3 && f.geometry.stride_h == 1 && f.geometry.stride_w == 1 &&
+                        f.c >= kWinogradMinChannels && f.k >= kWinogradMinChannels &&
+                        f.c * f.k <= kWinogradMaxFilter;
+  return winograd ? ConvAlgorithm::kWinograd : ConvAlgorithm::kDirect;
+}
+
+int64_t packed_floats(const Conv2dFilter& f) {
+  const int64_t k = round_up(f.k, kFilterBlock);
+  const int64_t c = round_up(f.c, kChannelBlock);
+  switch (static_cast<ConvAlgorithm>(f.algorithm)) {
+    case ConvAlgorithm::kDirect:
+      return k * c * f.r * f.s;
+    case ConvAlgorithm::kNarrow:
+      return k * f.r * f.s * f.c;
+    case ConvAlgorithm::kWinograd:
+      return k * c * 36;
+  }
+  throw InternalError("unknown convolution algorithm");
+}
+
+void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args) {
+  Conv2dFilter& prepared = *args.prepared;
+  const ConvAlgorithm algorithm = choose_algorithm(prepared);
+  prepared.algorithm = static_cast<int>(algorithm);
+  prepared.packed = Tensor(device, DType::kF32, Shape{packed_floats(prepared)}, "filter");
+  const auto* filter = args.filter.data<float>();
+  auto* packed = prepared.packed.data<float>();
+  switch (algorithm) {
+    case ConvAlgorithm::kDirect:
+      return pack_direct(filter, prepared, packed);
+    case ConvAlgorithm::kNarrow:
+      return pack_narrow(filter, prepared, packed);
+    case ConvAlgorithm::kWinograd:
+      return pack_winograd(device.threads(), filter, prepared, packed);
+  }
+}
+
+void conv2d_forward(Device& base, const Conv2dForwardArgs& args) {
+  CpuDevice& device = cpu_device(base);
+  const auto algorithm = static_cast<ConvAlgorithm>(args.filter->algorithm);
+  const Shape& x = args.x.shape();
+  const Shape& y = args.y.shape();
+  std::optional<Scratch> x_copy;
+  std::optional<Scratch> residual_copy;
+  std::optional<Scratch> bias_copy;
+  std::optional<Scratch> y_copy;
+  const bool x_as_is = algorithm != ConvAlgorithm::kWinograd;
+  const bool y_as_is = args.y.layout() == Layout::kChannelBlocked16;
+  if (!y_as_is)
+    y_copy.emplace(device.scratch().take_array<float>(stored_numel(y, Layout::kChannelBlocked16)));
+  const ConvProblem problem{
+      .device = device,
+      .filter = *args.filter,
+      .x = x_as_is ? args.x.data<float>() : blocked(device, args.x, x_copy),
+      .x_layout = x_as_is ? args.x.layout() : Layout::kChannelBlocked16,
+      .n = x[0],
+      .h = x[2],
+      .w = x[3],
+      .p = y[2],
+      .q = y[3],
+      .bias = padded_bias(device, args.bias, bias_copy),
+      .residual = args.residual.present() ? blocked(device, args.residual, residual_copy) : nullptr,
+      .y = y_as_is ? args.y.data<float>() : y_copy->data<float>(),
+      .relu = args.relu,
+  };
+  if (algorithm == ConvAlgorithm::kWinograd) {
+    conv2d_winograd(problem);
+  } else {
+    conv2d_direct(problem);
+  }
+  if (!y_as_is)
+    cpu::convert(device,
+                 {ConstTensorView(problem.y, DType::kF32, y, device, Layout::kChannelBlocked16), args.y});
+}
+
+}  // namespace panda::kernels::cpu

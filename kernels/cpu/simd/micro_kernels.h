@@ -1,0 +1,192 @@
+// The inner loops of the cpu device, one table per instruction set.
+//
+// simd/*.inl is compiled three times (kernels_baseline.cpp, kernels_avx2.cpp, kernels_avx512.cpp), each time
+// with other flags and in another namespace. RULE for everything those files include, this header among it:
+// no std:: templates and no inline functions with external linkage. The linker keeps one copy of such a
+// function for the whole program, and if that is the AVX-512 one, the program dies on every other machine. A
+// test (tests/unit/cpu/no_weak_symbols.cmake) reads the objects' symbols.
+#pragma once
+
+#include <stdint.h>
+
+namespace panda::kernels::cpu {
+
+/// Output channels in one packed filter block, and reduction elements in one block of 16 channels.
+constexpr int64_t kFilterBlock = 32;
+/// Floats from one pixel to the next in a narrow patch buffer (conv2d_direct.cpp): S*C rounded up, at most
+/// this.
+constexpr int64_t kNarrowPixel = 24;
+
+/// Where finished sums go: y = relu(sum + bias + residual). Element [row][pixel][k] of the 32 channels lies
+/// at row * row_stride + pixel * pixel_stride + (k / 16) * half_stride + k % 16, in y and in the residual
+/// alike.
+struct Epilogue {
+  float* y;
+  const float* residual;  ///< may be null, may be y
+  const float* bias;      ///< 32 values, or null
+  int64_t row_stride;
+  int64_t pixel_stride;
+  int64_t half_stride;
+  int64_t halves;  ///< 1: only channels 0..15 exist
+  bool relu;
+};
+
+/// rows x pixels output pixels times 32 output channels:
+///   sum[row][pixel][k] = sum over block, tap, i of x[row*x_row_stride + block*x_block_stride + taps[tap] +
+///   pixel*P + i]
+///                                               * w[row*w_row_stride + ((block*tap_count + tap)*length +
+///                                               i)*32 + k]
+/// in that order, where P = length = 16 (tile_product) or P = kNarrowPixel (tile_product_narrow).
+/// 1x1 convolution, direct convolution, Winograd's 36 products and gemm are all this one loop.
+struct TileProductArgs {
+  const float* x;
+  int64_t rows;
+  int64_t pixels;
+  int64_t x_row_stride;
+  int64_t x_block_stride;
+  int64_t blocks;
+  const int64_t* taps;
+  int64_t tap_count;
+  int64_t length;
+  const float* w;
+  int64_t w_row_stride;
+  Epilogue epilogue;
+};
+
+/// Winograd F(4x4,3x3): tiles [first, first + count) of the batch (tile = (n * tiles_h + th) * tiles_w + tw),
+/// all channels. v[36][blocks][count][16], 36 slices v_stride floats apart.
+struct WinogradInputArgs {
+  const float* x;  ///< N,blocks,H,W,16
+  int64_t blocks;
+  int64_t h;
+  int64_t w;
+  int64_t pad_h;
+  int64_t pad_w;
+  int64_t tiles_h;
+  int64_t tiles_w;
+  int64_t first;
+  int64_t count;
+  float* v;
+  int64_t v_stride;
+};
+
+/// m[36][count][32] -> 4x4 pixels per tile of y, N,k_blocks,P,Q,16, at channel block `k_block` and (if halves
+/// is 2) the next.
+struct WinogradOutputArgs {
+  const float* m;
+  int64_t k_blocks;
+  int64_t k_block;
+  int64_t halves;
+  int64_t p;
+  int64_t q;
+  int64_t tiles_h;
+  int64_t tiles_w;
+  int64_t first;
+  int64_t count;
+  float* y;
+  const float* residual;  ///< laid out as y; may be null, may be y
+  const float* bias;      ///< 32 values, or null
+  bool relu;
+};
+
+/// y[n][k] = sum_c x[n][c] weight[k][c] + bias[k] for all n and k in [k_begin, k_end). Lane j of an
+/// accumulator sums the c with c mod lanes = j in rising order, then the lanes are added pairwise: an
+/// element's bits do not depend on the other rows.
+struct LinearArgs {
+  const float* x;
+  const float* weight;
+  const float* bias;
+  float* y;
+  int64_t n;
+  int64_t c;
+  int64_t k;
+  int64_t k_begin;
+  int64_t k_end;
+};
+
+/// A window of `rows` x `columns` pixels for each of `count` output pixels of one row and one channel block
+/// of 16.
+struct PoolRowArgs {
+  const float* x;  ///< the channel block's image, H,W,16
+  int64_t h;
+  int64_t w;
+  int64_t h_begin;  ///< first row of the window, may be negative
+  int64_t window_h;
+  int64_t window_w;
+  int64_t stride_w;
+  int64_t pad_w;
+  int64_t count;
+  float* y;
+};
+
+enum class SimdUnary { kRelu, kAbs, kSquare, kSqrt, kExp, kSigmoid };
+enum class SimdBinary { kAdd, kSubtract, kMultiply, kDivide };
+enum class SimdReduce { kSum, kSumOfSquares, kMax, kMin };
+
+struct MicroKernels {
+  /// "baseline", "avx2", "avx512": from the macros of the compiler that compiled this table.
+  const char* isa;
+  /// Pixels in the largest register tile of tile_product.
+  int64_t max_tile;
+  /// Calls of the functions below; counted where they are compiled, so that a test can prove which set ran.
+  int64_t (*calls)();
+
+  void (*tile_product)(const TileProductArgs& args);
+  void (*tile_product_narrow)(const TileProductArgs& args);
+  void (*winograd_input)(const WinogradInputArgs& args);
+  void (*winograd_output)(const WinogradOutputArgs& args);
+  void (*linear)(const LinearArgs& args);
+  void (*max_pool_row)(const PoolRowArgs& args);
+  void (*avg_pool_row)(const PoolRowArgs& args);
+  void (*unary)(SimdUnary op, const float* x, float* y, int64_t count);
+  void (*binary)(SimdBinary op, const float* a, const float* b, float* y, int64_t count);
+  /// y[i*16 + j] = x[i*16 + j] * scale[j] + shift[j], i < pixels.
+  void (*affine_blocked)(const float* x, const float* scale, const float* shift, float* y, int64_t pixels);
+  void (*affine)(const float* x, float scale, float shift, float* y, int64_t count);
+  /// y[i] = exp(x[i] - largest); returns the sum of the y before rounding, in f64: lane i mod 16 in rising
+  /// order, then the lanes.
+  double (*exp_and_sum)(const float* x, float largest, float* y, int64_t count);
+  /// y[i] = x[i] / divisor, in f64, rounded once.
+  void (*divide)(const float* x, double divisor, float* y, int64_t count);
+  /// Reduction of a contiguous line: lane i mod 16 in rising order, then the lanes in rising order; f64.
+  double (*reduce_line)(SimdReduce op, const float* x, int64_t count);
+  /// results[j] op= x[i*stride + j] for i < count in rising order, j < columns, in f64.
+  void (*reduce_columns)(SimdReduce op, const float* x, int64_t count, int64_t stride, int64_t columns,
+                         double* results);
+  void (*f16_to_f32)(const uint16_t* x, float* y, int64_t count);
+  void (*f32_to_f16)(const float* x, uint16_t* y, int64_t count);
+  void (*bf16_to_f32)(const uint16_t* x, float* y, int64_t count);
+  void (*f32_to_bf16)(const float* x, uint16_t* y, int64_t count);
+};
+
+/// D(q, x) of kernels/knn.h for `query_count` rows against `gallery_count` rows, both already f64 and padded
+/// with zeros to `d16` = a multiple of 16 elements. distances[query * gallery_count + row]. Compiled without
+/// contraction: each operation rounds.
+struct DistanceTileArgs {
+  const double* queries;
+  const double* gallery;
+  int64_t query_count;
+  int64_t gallery_count;
+  int64_t d16;
+  double* distances;
+};
+struct ExactKernels {
+  const char* isa;
+  int64_t (*calls)();
+  void (*distances)(const DistanceTileArgs& args);
+};
+
+namespace baseline {
+extern const MicroKernels kKernels;
+extern const ExactKernels kExactKernels;
+}  // namespace baseline
+namespace avx2 {
+extern const MicroKernels kKernels;
+extern const ExactKernels kExactKernels;
+}  // namespace avx2
+namespace avx512 {
+extern const MicroKernels kKernels;
+extern const ExactKernels kExactKernels;
+}  // namespace avx512
+
+}  // namespace panda::kernels::cpu

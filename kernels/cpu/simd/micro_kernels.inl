@@ -1,0 +1,38 @@
+// Everything that one instruction set's MicroKernels holds.
+namespace {
+#include "kernels/cpu/simd/vector.inl"
+
+#include "kernels/cpu/simd/elementwise.inl"
+#include "kernels/cpu/simd/linear.inl"
+#include "kernels/cpu/simd/tile_product.inl"
+#include "kernels/cpu/simd/winograd.inl"
+
+int64_t calls() {
+  return __atomic_load_n(&call_count, __ATOMIC_RELAXED);
+}
+}  // namespace
+
+const MicroKernels kKernels = {
+    .isa = kIsaName,
+    .max_tile = kMaxTile,
+    .calls = calls,
+    .tile_product = tile_product,
+    .tile_product_narrow = tile_product_narrow,
+    .winograd_input = winograd_input,
+    .winograd_output = winograd_output,
+    .linear = linear,
+    .max_pool_row = max_pool_row,
+    .avg_pool_row = avg_pool_row,
+    .unary = unary,
+    .binary = binary,
+    .affine_blocked = affine_blocked,
+    .affine = affine,
+    .exp_and_sum = exp_and_sum,
+    .divide = divide,
+    .reduce_line = reduce_line,
+    .reduce_columns = reduce_columns,
+    .f16_to_f32 = f16_to_f32,
+    .f32_to_f16 = f32_to_f16,
+    .bf16_to_f32 = bf16_to_f32,
+    .f32_to_bf16 = f32_to_bf16,
+};

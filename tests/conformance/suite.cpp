@@ -1,0 +1,92 @@
+#include "tests/conformance/suite.h"
+
+#include <cmath>
+
+#include "kernels/device_registry.h"
+#include "kernels/elementwise.h"
+#include "kernels/tensor/random.h"
+
+namespace panda::test {
+
+const char* case_kind_name(CaseKind kind) {
+  switch (kind) {
+    case CaseKind::kSweep:
+      return "sweep";
+    case CaseKind::kEmpty:
+      return "empty";
+    case CaseKind::kError:
+      return "error";
+    case CaseKind::kMisaligned:
+      return "misaligned";
+  }
+  return "unknown";
+}
+
+std::vector<Case>& all_cases() {
+  static std::vector<Case> cases;
+  return cases;
+}
+
+Tensor make_tensor(const Shape& shape, uint64_t seed, Values values) {
+  Random random(seed);
+  Tensor tensor(host(), DType::kF32, shape, "operand");
+  for (int64_t i = 0; i < shape.numel(); ++i) {
+    float value = 0;
+    switch (values) {
+      case Values::kNormal:
+        value = static_cast<float>(random.next_normal());
+        break;
+      case Values::kSmallIntegers:
+        value = static_cast<float>(random.next_below(7) - 3);
+        break;
+      case Values::kPositive:
+        value = static_cast<float>(random.next_uniform(0.01, 4.0));
+        break;
+    }
+    tensor.data<float>()[i] = value;
+  }
+  return tensor;
+}
+
+GuardedTensor output(const Subject& subject, const Shape& shape, Layout layout, Alignment alignment,
+                     DType dtype) {
+  return {subject.device, dtype, shape, layout, alignment};
+}
+
+GuardedTensor place(const Subject& subject, const Tensor& dense, Layout layout, Alignment alignment) {
+  GuardedTensor placed(subject.device, dense.dtype(), dense.shape(), layout, alignment);
+  const Tensor arranged(host(), dense.dtype(), dense.shape(), "arranged", layout);
+  kernels::convert(subject.oracle, {dense.view(), arranged.view()});
+  copy(arranged, placed.view());
+  return placed;
+}
+
+void expect_matches(const GuardedTensor& actual, const ConstTensorView& expected,
+                    const std::vector<double>& tolerance, Zeros zeros) {
+  EXPECT_EQ(actual.view().shape(), expected.shape());
+  const Verdict verdict = compare_elementwise(elements(actual.view()), elements(expected), tolerance, zeros);
+  EXPECT_TRUE(verdict) << verdict.reason;
+  EXPECT_EQ(actual.damage(), "");
+  EXPECT_TRUE(padding_is_zero(actual.view())) << "padding channels of the output are not zero";
+}
+
+void expect_matches(const GuardedTensor& actual, const ConstTensorView& expected, double tolerance,
+                    Zeros zeros) {
+  expect_matches(actual, expected, std::vector<double>(static_cast<size_t>(expected.numel()), tolerance),
+                 zeros);
+}
+
+std::vector<double> sum_tolerance(const ConstTensorView& magnitudes, int64_t terms) {
+  const double eps = 0x1p-24;  // unit roundoff of f32
+  std::vector<double> tolerance = elements(magnitudes);
+  for (double& value : tolerance) value *= (4 + 2 * std::sqrt(static_cast<double>(terms))) * eps;
+  return tolerance;
+}
+
+Tensor absolute(const Tensor& x) {
+  Tensor result(host(), DType::kF32, x.shape(), "magnitudes");
+  for (int64_t i = 0; i < x.numel(); ++i) result.data<float>()[i] = std::abs(x.data<float>()[i]);
+  return result;
+}
+
+}  // namespace panda::test

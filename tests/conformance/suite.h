@@ -1,0 +1,86 @@
+// The conformance suite: kernel list x devices x cases. A case runs one kernel on a subject (a device under
+// test) and compares with the reference device, or, for the reference device itself, with the same oracle run
+// through its public call (its own truth is shown by closed forms and golden files in tests/unit). Every
+// kernel needs a case of each kind, or the coverage check fails.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+#include "tests/support/compare.h"
+#include "tests/support/guarded_tensor.h"
+
+namespace panda::test {
+
+struct Subject {
+  Device& device;
+  Device& oracle;
+  std::string name;  ///< "cpu_avx512_3threads"
+};
+
+enum class CaseKind {
+  kSweep,       ///< sizes: 1, tile - 1, tile, tile + 1, primes, one large
+  kEmpty,       ///< an extent of 0: returns, touches nothing, or gives the neutral element
+  kError,       ///< the caller's mistakes: exception and message
+  kMisaligned,  ///< operands one element past any vector alignment
+};
+inline constexpr CaseKind kAllCaseKinds[] = {CaseKind::kSweep, CaseKind::kEmpty, CaseKind::kError,
+                                             CaseKind::kMisaligned};
+[[nodiscard]] const char* case_kind_name(CaseKind kind);
+
+struct Case {
+  std::string kernel;  ///< as in kernel_list.def
+  CaseKind kind;
+  std::string name;  ///< the parameters, readable and unique within kernel and kind
+  std::function<void(const Subject&)> run;
+};
+
+/// All cases, filled by static registration in cases_<op>.cpp.
+[[nodiscard]] std::vector<Case>& all_cases();
+
+struct RegisterCases {
+  explicit RegisterCases(const std::function<void(std::vector<Case>&)>& add) { add(all_cases()); }
+};
+
+/// How the elements of an operand are drawn; the seed is the only source of randomness, so a case repeats
+/// exactly.
+enum class Values { kNormal, kSmallIntegers, kPositive };
+[[nodiscard]] Tensor make_tensor(const Shape& shape, uint64_t seed, Values values = Values::kNormal);
+
+/// The elements of `dense` on the subject's device, in `layout`, between guard bands.
+[[nodiscard]] GuardedTensor place(const Subject& subject, const Tensor& dense, Layout layout = Layout::kDense,
+                                  Alignment alignment = Alignment::kAligned);
+/// An output of f32 (or `dtype`) on the subject's device.
+[[nodiscard]] GuardedTensor output(const Subject& subject, const Shape& shape, Layout layout = Layout::kDense,
+                                   Alignment alignment = Alignment::kAligned, DType dtype = DType::kF32);
+
+/// |actual - expected| <= tolerance element by element, guard bands whole, padding zero.
+void expect_matches(const GuardedTensor& actual, const ConstTensorView& expected,
+                    const std::vector<double>& tolerance, Zeros zeros = Zeros::kRefused);
+/// The same with one tolerance for all: 0 demands equality.
+void expect_matches(const GuardedTensor& actual, const ConstTensorView& expected, double tolerance,
+                    Zeros zeros = Zeros::kRefused);
+/// c * eps * sum|terms| element by element, where `magnitudes` holds sum|terms| (a run of the oracle on
+/// absolute values) and c grows as the square root of the number of terms: rounding errors of a sum are
+/// independent enough for that, and a dropped or doubled term, or a 16-bit product, is far outside.
+[[nodiscard]] std::vector<double> sum_tolerance(const ConstTensorView& magnitudes, int64_t terms);
+
+/// |x| of every element.
+[[nodiscard]] Tensor absolute(const Tensor& x);
+
+/// The body throws Exception with exactly this message.
+template <typename Exception, typename Body>
+void expect_error(const std::string& message, Body&& body) {
+  try {
+    body();
+    ADD_FAILURE() << "no error, expected: " << message;
+  } catch (const Exception& error) {
+    EXPECT_EQ(std::string(error.what()), message);
+  }
+}
+
+}  // namespace panda::test
