@@ -1,6 +1,7 @@
-// Convolution layers of ResNet-18, ResNet-50 and Wide-ResNet-50-2 on the cpu device, each verified, then timed. How to read it: bench/METHOD.md.
-//   bench_conv --benchmark_filter=r18   counters: GFLOP/s of the direct algorithm's operations (Winograd does fewer), peak_percent of the
-//   FMA peak measured at start.
+// Convolution layers of ResNet-18, ResNet-50 and Wide-ResNet-50-2 on the cpu device, each verified, then
+// timed. How to read it: bench/METHOD.md.
+//   bench_conv --benchmark_filter=r18   counters: GFLOP/s of the direct algorithm's operations (Winograd does
+//   fewer), peak_percent of the FMA peak measured at start.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -79,12 +80,14 @@ Tensor random_tensor(Device& device, const Shape& shape, uint64_t seed, Layout l
 }
 
 /// A few outputs against a plain f64 sum; returns the largest error relative to the sum of absolute terms.
-double largest_error(const Layer& layer, const Tensor& x, const Tensor& w, const Tensor& residual, const Tensor& y) {
+double largest_error(const Layer& layer, const Tensor& x, const Tensor& w, const Tensor& residual,
+                     const Tensor& y) {
   const Shape& xs = x.shape();
   const Shape& ys = y.shape();
   double largest = 0;
   for (int64_t sample = 0; sample < 64; ++sample) {
-    const int64_t n = sample % ys[0], k = sample * 31 % ys[1], p = sample * 17 % ys[2], q = sample * 13 % ys[3];
+    const int64_t n = sample % ys[0], k = sample * 31 % ys[1], p = sample * 17 % ys[2],
+                  q = sample * 13 % ys[3];
     const int64_t at = image_offset(ys, y.layout(), n, k, p, q);
     double sum = residual.present() ? residual.data<float>()[at] : 0.0;
     double terms = std::abs(sum);
@@ -107,13 +110,16 @@ void run_layer(benchmark::State& state, const Layer& layer) {
   static const std::unique_ptr<Device> device = make_device({"cpu", 0, ""});
   const int64_t n = state.range(0);
   const Layout layout = device->activation_layout();
-  const Tensor x = random_tensor(*device, {n, layer.c, layer.hw, layer.hw}, 1, layer.c == 3 ? Layout::kDense : layout);
+  const Tensor x =
+      random_tensor(*device, {n, layer.c, layer.hw, layer.hw}, 1, layer.c == 3 ? Layout::kDense : layout);
   const Tensor w = random_tensor(*device, {layer.k, layer.c, layer.kernel, layer.kernel}, 2);
   const Tensor bias = random_tensor(*device, {layer.k}, 3);
   const int64_t out = Conv2dGeometry::output_extent(layer.hw, layer.kernel, layer.stride, layer.pad);
-  const Tensor residual = layer.residual ? random_tensor(*device, {n, layer.k, out, out}, 4, layout) : Tensor();
+  const Tensor residual =
+      layer.residual ? random_tensor(*device, {n, layer.k, out, out}, 4, layout) : Tensor();
   const Tensor y(*device, DType::kF32, {n, layer.k, out, out}, "bench", layout);
-  const Conv2dFilter filter = conv2d_prepare_filter(*device, w, {layer.stride, layer.stride, layer.pad, layer.pad});
+  const Conv2dFilter filter =
+      conv2d_prepare_filter(*device, w, {layer.stride, layer.stride, layer.pad, layer.pad});
   Conv2dForwardArgs args{x, &filter, {}, {}, y, true};
   if (residual.present()) args.residual = residual;
   conv2d_forward(*device, args);
@@ -127,10 +133,12 @@ void run_layer(benchmark::State& state, const Layer& layer) {
     conv2d_forward(*device, args);
     benchmark::ClobberMemory();
   }
-  const double flops = 2.0 * static_cast<double>(n * layer.k * out * out * layer.c * layer.kernel * layer.kernel);
+  const double flops =
+      2.0 * static_cast<double>(n * layer.k * out * out * layer.c * layer.kernel * layer.kernel);
   state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["peak_percent"] = benchmark::Counter(flops * 1e-7 / bench::fma_peak_gflops(device->threads().thread_count()),
-                                                      benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["peak_percent"] =
+      benchmark::Counter(flops * 1e-7 / bench::fma_peak_gflops(device->threads().thread_count()),
+                         benchmark::Counter::kIsIterationInvariantRate);
   state.counters["times"] = layer.times;
 }
 
@@ -139,7 +147,8 @@ void run_layer(benchmark::State& state, const Layer& layer) {
 
 int main(int argc, char** argv) {
   for (const auto& layer : panda::kernels::kLayers) {
-    benchmark::RegisterBenchmark(layer.name, [&layer](benchmark::State& state) { panda::kernels::run_layer(state, layer); })
+    benchmark::RegisterBenchmark(
+        layer.name, [&layer](benchmark::State& state) { panda::kernels::run_layer(state, layer); })
         ->Arg(1)
         ->Arg(16)
         ->UseRealTime()

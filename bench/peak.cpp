@@ -15,32 +15,39 @@ namespace {
 
 constexpr int64_t kRounds = 10'000'000;
 
-// kRounds * 14 multiply-adds of LANES lanes; returns a value that depends on all of them. A macro, since each copy has its own target.
+// kRounds * 14 multiply-adds of LANES lanes; returns a value that depends on all of them. A macro, since each
+// copy has its own target.
 #if defined(__x86_64__)
 #define PANDA_VECTOR_REGISTER "+v"
 #else
 #define PANDA_VECTOR_REGISTER "+w"
 #endif
-#define PANDA_MULTIPLY_ADD_LOOP(LANES)                                                    \
-  typedef float V __attribute__((vector_size(LANES * 4)));                                \
-  V sum[14];                                                                              \
-  for (int i = 0; i < 14; ++i) sum[i] = V{} + static_cast<float>(i);                      \
-  const V factor = V{} + 0.999f;                                                          \
-  const V term = V{} + 0.001f;                                                            \
-  for (int64_t round = 0; round < kRounds; ++round) {                                     \
-    _Pragma("GCC unroll 14") for (int i = 0; i < 14; ++i) {                               \
-      sum[i] = sum[i] * factor + term;                                                    \
-      asm volatile("" : PANDA_VECTOR_REGISTER(sum[i]));                                   \
-    }                                                                                     \
-  }                                                                                       \
-  float total = 0;                                                                        \
-  for (const V& s : sum) total += s[0];                                                   \
+#define PANDA_MULTIPLY_ADD_LOOP(LANES)                               \
+  typedef float V __attribute__((vector_size(LANES * 4)));           \
+  V sum[14];                                                         \
+  for (int i = 0; i < 14; ++i) sum[i] = V{} + static_cast<float>(i); \
+  const V factor = V{} + 0.999f;                                     \
+  const V term = V{} + 0.001f;                                       \
+  for (int64_t round = 0; round < kRounds; ++round) {                \
+    _Pragma("GCC unroll 14") for (int i = 0; i < 14; ++i) {          \
+      sum[i] = sum[i] * factor + term;                               \
+      asm volatile("" : PANDA_VECTOR_REGISTER(sum[i]));              \
+    }                                                                \
+  }                                                                  \
+  float total = 0;                                                   \
+  for (const V& s : sum) total += s[0];                              \
   return total;
 
-float baseline_loop() { PANDA_MULTIPLY_ADD_LOOP(4) }
+float baseline_loop() {
+  PANDA_MULTIPLY_ADD_LOOP(4)
+}
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) float avx2_loop() { PANDA_MULTIPLY_ADD_LOOP(8) }
-__attribute__((target("avx512f,fma"))) float avx512_loop() { PANDA_MULTIPLY_ADD_LOOP(16) }
+__attribute__((target("avx2,fma"))) float avx2_loop() {
+  PANDA_MULTIPLY_ADD_LOOP(8)
+}
+__attribute__((target("avx512f,fma"))) float avx512_loop() {
+  PANDA_MULTIPLY_ADD_LOOP(16)
+}
 #endif
 
 struct Loop {
@@ -74,7 +81,8 @@ double measure(int threads) {
         const double start = thread_seconds();
         volatile float result = loop.run();
         (void)result;
-        gflops[static_cast<size_t>(t)] = 2e-9 * 14 * static_cast<double>(kRounds) * loop.lanes / (thread_seconds() - start);
+        gflops[static_cast<size_t>(t)] =
+            2e-9 * 14 * static_cast<double>(kRounds) * loop.lanes / (thread_seconds() - start);
       });
     }
     for (std::thread& worker : workers) worker.join();

@@ -155,8 +155,9 @@ void move_block(const Bits* from, Bits* to, int64_t channels, int64_t pixels) {
   }
 }
 
+/// Dense <-> blocked, one block of channels of one image per item.
 template <typename Bits>
-void convert_layout(CpuDevice& device, const void* x, void* y, const Shape& shape, bool to_blocked) {
+void move_blocks(CpuDevice& device, const Bits* x, Bits* y, const Shape& shape, bool to_blocked) {
   const int64_t pixels = shape[2] * shape[3];
   const int64_t blocks = ceil_div(shape[1], kChannelBlock);
   device.threads().parallel_for(shape[0] * blocks, [&](int64_t item, int) {
@@ -165,33 +166,53 @@ void convert_layout(CpuDevice& device, const void* x, void* y, const Shape& shap
     const int64_t dense = (item / blocks * shape[1] + first) * pixels;
     const int64_t blocked = item * pixels * kChannelBlock;
     if (to_blocked) {
-      move_block<Bits, true>(static_cast<const Bits*>(x) + dense, static_cast<Bits*>(y) + blocked, channels,
-                             pixels);
+      move_block<Bits, true>(x + dense, y + blocked, channels, pixels);
     } else {
-      move_block<Bits, false>(static_cast<const Bits*>(x) + blocked, static_cast<Bits*>(y) + dense, channels,
-                              pixels);
+      move_block<Bits, false>(x + blocked, y + dense, channels, pixels);
     }
   });
 }
 
-void convert_layout(CpuDevice& device, const void* x, void* y, const Shape& shape, DType dtype,
-                    bool to_blocked) {
-  switch (dtype_bytes(dtype)) {
-    case 1:
-      return convert_layout<uint8_t>(device, x, y, shape, to_blocked);
-    case 2:
-      return convert_layout<uint16_t>(device, x, y, shape, to_blocked);
-    case 4:
-      return convert_layout<uint32_t>(device, x, y, shape, to_blocked);
-    case 8:
-      return convert_layout<uint64_t>(device, x, y, shape, to_blocked);
-    default:
-      throw InternalError("convert: element size");
+/// Any layouts, element by element, one image row per item: channels-last is only met at the edges (images,
+/// exchange with others).
+template <typename Bits>
+void move_elements(CpuDevice& device, const Bits* x, Layout from, Bits* y, Layout to, const Shape& shape) {
+  device.threads().parallel_for(shape[0] * shape[2], [&](int64_t item, int) {
+    const int64_t n = item / shape[2];
+    const int64_t h = item % shape[2];
+    for (int64_t w = 0; w < shape[3]; ++w) {
+      for (int64_t c = 0; c < stored_channels(shape, to); ++c) {
+        y[image_offset(shape, to, n, c, h, w)] =
+            c < shape[1] ? x[image_offset(shape, from, n, c, h, w)] : Bits{0};
+      }
+    }
+  });
+}
+
+template <typename Bits>
+void convert_layout_of(CpuDevice& device, const void* x, Layout from, void* y, Layout to,
+                       const Shape& shape) {
+  if (from == Layout::kChannelsLast || to == Layout::kChannelsLast) {
+    move_elements(device, static_cast<const Bits*>(x), from, static_cast<Bits*>(y), to, shape);
+  } else {
+    move_blocks(device, static_cast<const Bits*>(x), static_cast<Bits*>(y), shape,
+                to == Layout::kChannelBlocked16);
   }
 }
 
-bool blocked(const ConstTensorView& view) {
-  return view.layout() == Layout::kChannelBlocked16;
+void convert_layout(CpuDevice& device, const void* x, Layout from, const TensorView& y) {
+  switch (dtype_bytes(y.dtype())) {
+    case 1:
+      return convert_layout_of<uint8_t>(device, x, from, y.raw(), y.layout(), y.shape());
+    case 2:
+      return convert_layout_of<uint16_t>(device, x, from, y.raw(), y.layout(), y.shape());
+    case 4:
+      return convert_layout_of<uint32_t>(device, x, from, y.raw(), y.layout(), y.shape());
+    case 8:
+      return convert_layout_of<uint64_t>(device, x, from, y.raw(), y.layout(), y.shape());
+    default:
+      throw InternalError("convert: element size");
+  }
 }
 
 }  // namespace
@@ -202,17 +223,14 @@ void convert(Device& base, const ConvertArgs& args) {
   const DType from = args.x.dtype();
   const DType to = args.y.dtype();
   if (shape.empty()) return;
-  if (args.x.layout() == args.y.layout()) {
-    return convert_dtype(device, args.x.raw(), from, args.y.raw(), to, stored_numel(shape, args.x.layout()));
-  }
-  PANDA_CHECK(args.x.layout() != Layout::kChannelsLast && args.y.layout() != Layout::kChannelsLast,
-              "convert: the cpu device has no layout ", layout_name(Layout::kChannelsLast));
-  if (from == to) return convert_layout(device, args.x.raw(), args.y.raw(), shape, to, blocked(args.y));
-  // The dtype first, in x's layout, then the layout.
   const int64_t count = stored_numel(shape, args.x.layout());
+  if (args.x.layout() == args.y.layout())
+    return convert_dtype(device, args.x.raw(), from, args.y.raw(), to, count);
+  if (from == to) return convert_layout(device, args.x.raw(), args.x.layout(), args.y);
+  // The dtype first, in x's layout, then the layout.
   const Scratch scratch = device.scratch().take(count * dtype_bytes(to));
   convert_dtype(device, args.x.raw(), from, scratch.data<void>(), to, count);
-  convert_layout(device, scratch.data<void>(), args.y.raw(), shape, to, blocked(args.y));
+  convert_layout(device, scratch.data<void>(), args.x.layout(), args.y);
 }
 
 }  // namespace panda::kernels::cpu

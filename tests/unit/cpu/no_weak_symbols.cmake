@@ -1,0 +1,21 @@
+# The objects of kernels/cpu/simd must define and need no weak symbols: the linker keeps one copy of such a function for the whole program,
+# and the AVX-512 one would kill it on other machines.
+#   cmake -DNM=nm -DOBJECTS="a.o;b.o" -P no_weak_symbols.cmake
+list(LENGTH OBJECTS count)
+if(count LESS 2)
+  message(FATAL_ERROR "no objects to look at")
+endif()
+foreach(object IN LISTS OBJECTS)
+  execute_process(COMMAND ${NM} -C ${object} OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "${NM} ${object} failed")
+  endif()
+  if(NOT symbols MATCHES "Kernels")
+    message(FATAL_ERROR "${object} does not define its table")
+  endif()
+  string(REGEX MATCHALL "[^\n]* [WwVvu] [^\n]*" weak "${symbols}")
+  if(weak)
+    message(FATAL_ERROR "${object} has weak symbols:\n${weak}")
+  endif()
+endforeach()
+message(STATUS "${count} objects, no weak symbols")
