@@ -28,8 +28,8 @@ struct ResnetConfig {
   std::string arch = "resnet18";  ///< one of resnet_architectures(), or "resnet" for other depths
   ResnetBlock block = ResnetBlock::kBasic;
   std::array<int64_t, kResnetStages> depths = {2, 2, 2, 2};  ///< blocks per stage
-  int64_t bottleneck_base_width =
-      64;                      ///< channels of a bottleneck's 3x3 per 64 planes: 128 in the wide networks
+  /// Channels of a bottleneck's 3x3 per 64 planes: 128 in the wide networks.
+  int64_t bottleneck_base_width = 64;
   int64_t stem_channels = 64;  ///< 64 x width factor; every other channel count is a multiple of it
   int64_t input_channels = 3;
   int64_t class_count = 1000;  ///< 0: no fully connected layer

@@ -128,6 +128,37 @@ TEST(InferenceProgram, AddsEveryIdentityShortcutInPlace) {
   EXPECT_EQ(in_place, 16);  // one per block: the shortcut, copied or convolved, is not read again
 }
 
+TEST(InferenceProgram, DoesNotAddInPlaceOverWhatIsReadAgain) {
+  Random random(4);
+  const auto filter = [&](Device& device, const Shape& shape) {
+    Tensor values(host(), DType::kF32, shape, "filter");
+    for (int64_t i = 0; i < values.numel(); ++i) {
+      values.data<float>()[i] = static_cast<float>(random.next_normal());
+    }
+    return kernels::conv2d_prepare_filter(device, values, {1, 1, 1, 1});
+  };
+  for (const char* device_name : {"reference", "cpu"}) {
+    const auto device = kernels::make_device({device_name, 1, ""});
+    InferenceProgram program(*device, 3);
+    const ValueId a = program.conv2d(0, filter(*device, {4, 3, 3, 3}), {}, false);
+    const ValueId b = program.conv2d(0, filter(*device, {4, 3, 3, 3}), {}, false, a);
+    const ValueId c = program.conv2d(b, filter(*device, {4, 4, 3, 3}), {}, false, a);
+    const ValueId d = program.conv2d(c, filter(*device, {4, 4, 3, 3}), {}, false);
+    const ProgramPlan plan = program.plan({1, 3, 5, 5}, {d});
+    expect_no_overlap(plan);
+    EXPECT_EQ(plan.values[static_cast<size_t>(b)].shares_with, -1);
+    EXPECT_EQ(plan.values[static_cast<size_t>(c)].shares_with, a);
+
+    Tensor images(host(), DType::kF32, {1, 3, 5, 5}, "images");
+    for (int64_t i = 0; i < images.numel(); ++i) images.data<float>()[i] = static_cast<float>(i % 7);
+    const Tensor alone = program.run(images, {d})[0];
+    const std::vector<Tensor> all = program.run(images, {d, c, b, a});  // each in memory of its own
+    ASSERT_EQ(all.size(), 4u);
+    EXPECT_EQ(std::memcmp(alone.data<float>(), all[0].data<float>(), static_cast<size_t>(alone.bytes())), 0);
+    EXPECT_GT(std::abs(alone.data<float>()[0]), 0);
+  }
+}
+
 TEST(InferenceProgram, StopsAfterTheLastOutput) {
   const auto device = kernels::make_device({"reference", 1, ""});
   const Resnet net = thin_resnet(*device, "resnet18");
