@@ -302,18 +302,20 @@ void ZipMemberReader::read(void* destination, int64_t bytes) {
   if (bytes_left() == 0) finish();
 }
 
+void ZipMemberReader::refill() {
+  const int64_t step = std::min(kChunk, member_.stored_bytes - consumed_);
+  if (step > 0) source_->read(member_.data_offset + consumed_, inflater_->input, step);
+  consumed_ += step;
+  inflater_->stream.next_in = inflater_->input;
+  inflater_->stream.avail_in = static_cast<uInt>(step);
+}
+
 void ZipMemberReader::inflate_some(void* destination, int64_t bytes) {
   z_stream& stream = inflater_->stream;
   stream.next_out = static_cast<Bytef*>(destination);
   stream.avail_out = static_cast<uInt>(bytes);
   while (stream.avail_out > 0) {
-    if (stream.avail_in == 0) {
-      const int64_t step = std::min(kChunk, member_.stored_bytes - consumed_);
-      if (step > 0) source_->read(member_.data_offset + consumed_, inflater_->input, step);
-      consumed_ += step;
-      stream.next_in = inflater_->input;
-      stream.avail_in = static_cast<uInt>(step);
-    }
+    if (stream.avail_in == 0) refill();
     const int result = ::inflate(&stream, Z_NO_FLUSH);
     if (result == Z_STREAM_END) inflater_->ended = true;
     if (result != Z_OK && !(result == Z_STREAM_END && stream.avail_out == 0)) {
@@ -330,21 +332,15 @@ void ZipMemberReader::finish() {
     uint8_t one = 0;
     z_stream& stream = inflater_->stream;
     int result = Z_OK;
-    while (result == Z_OK || result == Z_BUF_ERROR) {
-      if (stream.avail_in == 0) {
-        const int64_t step = std::min(kChunk, member_.stored_bytes - consumed_);
-        if (step == 0) break;
-        source_->read(member_.data_offset + consumed_, inflater_->input, step);
-        consumed_ += step;
-        stream.next_in = inflater_->input;
-        stream.avail_in = static_cast<uInt>(step);
-      }
+    while (result == Z_OK) {
+      if (stream.avail_in == 0) refill();
       stream.next_out = &one;
       stream.avail_out = 1;
-      result = ::inflate(&stream, Z_NO_FLUSH);
-      if (stream.avail_out == 0)
+      result = ::inflate(&stream, Z_NO_FLUSH);  // without input left: Z_BUF_ERROR, unless the stream ends
+      if (stream.avail_out == 0) {
         fail(*source_, text(shown, " inflates to more than its ", member_.bytes, " bytes"),
              member_.data_offset);
+      }
     }
     inflater_->ended = result == Z_STREAM_END;
     if (!inflater_->ended) fail(*source_, text(shown, " has a broken deflate stream"), member_.data_offset);

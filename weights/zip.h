@@ -61,6 +61,7 @@ class ZipMemberReader {
   void read(void* destination, int64_t bytes);
 
  private:
+  void refill();
   void inflate_some(void* destination, int64_t bytes);
   void finish();
 
