@@ -5,8 +5,13 @@
 // that one weight again meets a run of contiguous bytes, whatever its taps.
 #include "data/resize.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "kernels/tensor/checked_math.h"
@@ -19,7 +24,7 @@ namespace {
 constexpr int kFractionBits = 22;  // 32 bits less 8 of a sample and 2 of headroom
 constexpr int64_t kMaxExtent = int64_t{1} << 24;
 constexpr int64_t kRowsPerBlock = 16;
-constexpr int64_t kChunk = 512;
+constexpr int32_t kHalf = 1 << (kFractionBits - 1);
 
 /// For each of a range of output positions: the first input position, how many, and their weights.
 struct Taps {
@@ -66,54 +71,51 @@ Taps bilinear_taps(int64_t in, int64_t out, int64_t begin, int64_t size) {
 
 // out[i] = min(255, (2^21 + sum_t weights[t] * in[t * stride + i]) >> 22) for i < size.
 // Weights are positive and sum to about 2^22, so that a sum stays below 2^31.
-[[gnu::always_inline]] inline void blend_body(const uint8_t* __restrict in, int64_t stride,
-                                              const int32_t* __restrict weights, int64_t taps,
-                                              uint8_t* __restrict out, int64_t size) {
-  constexpr int32_t kHalf = 1 << (kFractionBits - 1);
-  if (taps == 2) {
-    const uint8_t* __restrict next = in + stride;
-    const int32_t w0 = weights[0];
-    const int32_t w1 = weights[1];
-    for (int64_t i = 0; i < size; ++i) {
-      const int32_t value = (kHalf + in[i] * w0 + next[i] * w1) >> kFractionBits;
-      out[i] = static_cast<uint8_t>(value > 255 ? 255 : value);
-    }
-    return;
-  }
-  int32_t sums[kChunk];
-  for (int64_t begin = 0; begin < size; begin += kChunk) {
-    const int64_t count = std::min(kChunk, size - begin);
-    for (int64_t i = 0; i < count; ++i) sums[i] = kHalf;
-    int64_t t = 0;
-    for (; t + 2 <= taps; t += 2) {
-      const uint8_t* __restrict a = in + t * stride + begin;
-      const uint8_t* __restrict b = a + stride;
-      const int32_t wa = weights[t];
-      const int32_t wb = weights[t + 1];
-      for (int64_t i = 0; i < count; ++i) sums[i] += a[i] * wa + b[i] * wb;
-    }
-    for (; t < taps; ++t) {
-      const uint8_t* __restrict a = in + t * stride + begin;
-      for (int64_t i = 0; i < count; ++i) sums[i] += a[i] * weights[t];
-    }
-    for (int64_t i = 0; i < count; ++i) {
-      const int32_t value = sums[i] >> kFractionBits;
-      out[begin + i] = static_cast<uint8_t>(value > 255 ? 255 : value);
-    }
-  }
-}
-
-using Blend = void (*)(const uint8_t*, int64_t, const int32_t*, int64_t, uint8_t*, int64_t);
+using Blend = void (*)(const uint8_t* in, int64_t stride, const int32_t* weights, int64_t taps, uint8_t* out,
+                       int64_t size);
 
 void blend_baseline(const uint8_t* in, int64_t stride, const int32_t* weights, int64_t taps, uint8_t* out,
                     int64_t size) {
-  blend_body(in, stride, weights, taps, out, size);
+  constexpr int64_t kBlock = 16;
+  for (int64_t begin = 0; begin < size; begin += kBlock) {
+    const int64_t count = std::min(kBlock, size - begin);
+    int32_t sums[kBlock];
+    for (int32_t& sum : sums) sum = kHalf;
+    for (int64_t t = 0; t < taps; ++t) {
+      const uint8_t* row = in + t * stride + begin;
+      for (int64_t i = 0; i < count; ++i) sums[i] += row[i] * weights[t];
+    }
+    for (int64_t i = 0; i < count; ++i)
+      out[begin + i] = static_cast<uint8_t>(std::min(sums[i] >> kFractionBits, 255));
+  }
 }
 
 #if defined(__x86_64__)
 [[gnu::target("avx2")]] void blend_avx2(const uint8_t* in, int64_t stride, const int32_t* weights,
                                         int64_t taps, uint8_t* out, int64_t size) {
-  blend_body(in, stride, weights, taps, out, size);
+  constexpr int64_t kBlock = 16;
+  int64_t begin = 0;
+  for (; begin + kBlock <= size; begin += kBlock) {
+    __m256i low = _mm256_set1_epi32(kHalf);
+    __m256i high = low;
+    const uint8_t* row = in + begin;
+    for (int64_t t = 0; t < taps; ++t, row += stride) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row));
+      const __m256i weight = _mm256_set1_epi32(weights[t]);
+      low = _mm256_add_epi32(low, _mm256_mullo_epi32(_mm256_cvtepu8_epi32(bytes), weight));
+      high =
+          _mm256_add_epi32(high, _mm256_mullo_epi32(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)), weight));
+    }
+    low = _mm256_srli_epi32(low, kFractionBits);
+    high = _mm256_srli_epi32(high, kFractionBits);
+    // Packing works within halves of a register; the permutation puts the quarters back in order. It
+    // saturates at 255.
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
+    const __m128i packed =
+        _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + begin), packed);
+  }
+  if (begin < size) blend_baseline(in + begin, stride, weights, taps, out + begin, size - begin);
 }
 #endif
 
@@ -125,10 +127,42 @@ Blend best_blend() {
   return blend_baseline;
 }
 
+/// Copies of a pixel of kChannels bytes. Three bytes are copied as four where the byte behind may be
+/// overwritten: it is the first of a pixel that is copied later.
+template <int64_t kChannels>
+void copy_pixel(const uint8_t* from, uint8_t* to, bool last) {
+  if (kChannels == 3 && !last) {
+    std::memcpy(to, from, 4);
+  } else {
+    std::memcpy(to, from, kChannels);
+  }
+}
+
+/// Interleaves `rows` rows of `columns` pixels: pixel x of row r goes to to[x * run + r * kChannels].
+template <int64_t kChannels>
+void gather_rows(const uint8_t* from, int64_t row_bytes, int64_t rows, int64_t columns, int64_t run,
+                 uint8_t* to) {
+  for (int64_t x = 0; x < columns; ++x, from += kChannels, to += run) {
+    const bool last = x == columns - 1;
+    for (int64_t r = 0; r < rows; ++r) copy_pixel<kChannels>(from + r * row_bytes, to + r * kChannels, last);
+  }
+}
+
+/// The inverse of gather_rows.
+template <int64_t kChannels>
+void scatter_rows(const uint8_t* from, int64_t run, int64_t rows, int64_t columns, int64_t row_bytes,
+                  uint8_t* to) {
+  for (int64_t x = 0; x < columns; ++x, from += run, to += kChannels) {
+    const bool last = x == columns - 1;
+    for (int64_t r = 0; r < rows; ++r) copy_pixel<kChannels>(from + r * kChannels, to + r * row_bytes, last);
+  }
+}
+
 /// Rows [top, top + height) of the image with each row resized by `taps`. Column 0 of the image is column
 /// `origin` of the taps.
-Image resize_rows(const Image& image, int64_t origin, const Taps& taps, int64_t top, int64_t height) {
-  const int64_t channels = image.channels;
+template <int64_t kChannels>
+Image resize_rows_of(const Image& image, int64_t origin, const Taps& taps, int64_t top, int64_t height) {
+  const int64_t channels = kChannels;
   const auto width = static_cast<int64_t>(taps.first.size());
   const Blend blend = best_blend();
   const int64_t run = kRowsPerBlock * channels;
@@ -140,27 +174,31 @@ Image resize_rows(const Image& image, int64_t origin, const Taps& taps, int64_t 
   for (int64_t y = 0; y < height; y += kRowsPerBlock) {
     const int64_t rows = std::min(kRowsPerBlock, height - y);
     const int64_t used = rows * channels;
-    for (int64_t r = 0; r < rows; ++r) {
-      const uint8_t* in = image.row(top + y + r) + (first - origin) * channels;
-      uint8_t* to = gathered.data() + r * channels;
-      for (int64_t x = 0; x < columns; ++x, in += channels, to += run) {
-        for (int64_t c = 0; c < channels; ++c) to[c] = in[c];
-      }
-    }
+    gather_rows<kChannels>(image.row(top + y) + (first - origin) * channels, image.width * channels, rows,
+                           columns, run, gathered.data());
     for (int64_t x = 0; x < width; ++x) {
       const auto i = static_cast<size_t>(x);
       blend(gathered.data() + (taps.first[i] - first) * run, run, taps.weights.data() + x * taps.stride,
             taps.count[i], blended.data() + x * run, used);
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      const uint8_t* in = blended.data() + r * channels;
-      uint8_t* to = out.row(y + r);
-      for (int64_t x = 0; x < width; ++x, in += run, to += channels) {
-        for (int64_t c = 0; c < channels; ++c) to[c] = in[c];
-      }
-    }
+    scatter_rows<kChannels>(blended.data(), run, rows, width, width * channels, out.row(y));
   }
   return out;
+}
+
+Image resize_rows(const Image& image, int64_t origin, const Taps& taps, int64_t top, int64_t height) {
+  switch (image.channels) {
+    case 1:
+      return resize_rows_of<1>(image, origin, taps, top, height);
+    case 2:
+      return resize_rows_of<2>(image, origin, taps, top, height);
+    case 3:
+      return resize_rows_of<3>(image, origin, taps, top, height);
+    case 4:
+      return resize_rows_of<4>(image, origin, taps, top, height);
+    default:
+      throw InvalidArgument(text("resize_bilinear: ", image.channels, " channels, expected 1 to 4"));
+  }
 }
 
 /// Each column of the image resized by `taps`. Row 0 of the image is row `origin` of the taps.

@@ -36,7 +36,7 @@ Image ImageTransform::pixels(const Image& image) const {
   if (resize_mode == ResizeMode::kSquare) extent = {resize, resize};
   const Region region = center_region(extent.height, extent.width, crop, crop);
   Image small = resize_bilinear_region(*input, extent.height, extent.width, region);
-  return channels == 3 ? to_rgb(small) : small;
+  return channels == 3 && small.channels != 3 ? to_rgb(small) : small;
 }
 
 void ImageTransform::apply(const Image& image, float* out) const {
