@@ -4,8 +4,13 @@ namespace panda::tools {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
-      {info_spec(), run_info},   {synth_spec(), run_synth}, {fit_spec(), run_fit},
-      {score_spec(), run_score}, {eval_spec(), run_eval},
+      {info_spec(), run_info},
+      {synth_spec(), run_synth},
+      {weights_inspect_spec(), run_weights_inspect},
+      {weights_convert_spec(), run_weights_convert},
+      {fit_spec(), run_fit},
+      {score_spec(), run_score},
+      {eval_spec(), run_eval},
   };
   return table;
 }

@@ -28,5 +28,9 @@ int run_fit(const ParsedOptions& options, Context& context);
 int run_score(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec eval_spec();
 int run_eval(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec weights_inspect_spec();
+int run_weights_inspect(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec weights_convert_spec();
+int run_weights_convert(const ParsedOptions& options, Context& context);
 
 }  // namespace panda::tools
