@@ -8,6 +8,9 @@ const std::vector<Command>& commands() {
       {synth_spec(), run_synth},
       {weights_inspect_spec(), run_weights_inspect},
       {weights_convert_spec(), run_weights_convert},
+      {fit_spec(), run_fit},
+      {score_spec(), run_score},
+      {eval_spec(), run_eval},
   };
   return table;
 }

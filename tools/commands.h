@@ -22,6 +22,12 @@ struct Command {
 int run_info(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec synth_spec();
 int run_synth(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec fit_spec();
+int run_fit(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec score_spec();
+int run_score(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec eval_spec();
+int run_eval(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec weights_inspect_spec();
 int run_weights_inspect(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec weights_convert_spec();

@@ -1,5 +1,6 @@
 #include "weights/safetensors_header.h"
 
+#include <algorithm>
 #include <array>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -264,6 +265,9 @@ SafetensorsHeader parse_safetensors_header(const std::vector<uint8_t>& json, int
   while (first != end && (*first == ' ' || *first == '\n' || *first == '\t' || *first == '\r')) ++first;
   if (first == end || *first != '{')
     throw FormatError(source, "the header does not begin with '{'", offset + (first - begin));
+  // The JSON parser takes a NUL for the end of its input, and would accept anything after it.
+  const char* const nul = std::find(first, end, '\0');
+  if (nul != end) throw FormatError(source, "the header holds a NUL byte", offset + (nul - begin));
   HeaderHandler handler(source, begin, offset);
   const CountingIterator from(begin, handler.furthest());
   const CountingIterator to(end, handler.furthest());

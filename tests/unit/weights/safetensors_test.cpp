@@ -187,6 +187,13 @@ TEST(Safetensors, ErrorsInTheHeaderCarryTheirByteOffset) {
   }
 }
 
+TEST(Safetensors, ANulByteDoesNotEndTheHeader) {
+  const std::string header = "{}";
+  EXPECT_EQ(refusal(header + "   ", 0), "");
+  EXPECT_NE(refusal(header + std::string(1, '\0') + "  ", 0).find("NUL byte (byte 10)"), std::string::npos);
+  EXPECT_NE(refusal(header + std::string(1, '\0') + "garbage", 0), "");
+}
+
 TEST(Safetensors, DeepNestingIsRefusedAtOnce) {
   std::string header = "{\"a\":";
   for (int i = 0; i < 1'000'000; ++i) header += "[";

@@ -1,0 +1,165 @@
+#include "anomaly/dn2.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/tensor/error.h"
+
+namespace panda::anomaly {
+
+namespace {
+
+constexpr double kDefaultFalseAlarmRate = 0.05;
+constexpr const char* kNetworkPrefix = "network/";
+
+/// The configuration of the network without its fully connected layer, for images of so many channels.
+nn::ResnetConfig feature_config(const NamedTensors& weights, const data::ImageTransform& transform) {
+  nn::ResnetConfig config = nn::detect_resnet(weights);
+  config.class_count = 0;
+  config.input_channels = transform.channels;
+  return config;
+}
+
+/// Names of the tensors that features need.
+std::vector<std::string> feature_tensors(const nn::ResnetConfig& config) {
+  std::vector<std::string> names;
+  for (const nn::ParameterInfo& parameter : nn::resnet_parameters(config)) names.push_back(parameter.name);
+  return names;
+}
+
+/// What can be said before the features are extracted, and not after it.
+void check_fit(int64_t n, const Dn2Options& options) {
+  const bool center = options.score.rule == ScoreRule::kCenter;
+  const int64_t needed = center ? 1 : options.score.k;
+  PANDA_CHECK(n >= needed, "dn2: ", n, " training image", n == 1 ? " is" : "s are", " fewer than ",
+              center ? "the 1 that a center needs" : text("k=", needed));
+  if (!options.false_alarm_rate) return;
+  PANDA_CHECK(FeatureScorer::can_leave_one_out(n, options.score), "dn2: ", n, " training image",
+              n == 1 ? " is" : "s are", " too few for a threshold",
+              center ? std::string() : text(" with k=", needed));
+  static_cast<void>(
+      conformal_threshold(std::vector<double>(static_cast<size_t>(n)), *options.false_alarm_rate));
+}
+
+const char* reference_name(ScoreRule rule) {
+  return rule == ScoreRule::kCenter ? "center" : "gallery";
+}
+
+}  // namespace
+
+Dn2 Dn2::fit(Device& device, const NamedTensors& weights, const data::ImageSet& training,
+             const Dn2Options& options, const ExtractOptions& extract, Progress* progress) {
+  const int64_t n = training.size();
+  check_fit(n, options);
+  auto network = std::make_unique<nn::Resnet>(device, feature_config(weights, options.transform), weights);
+  const Tensor features = extract_features(*network, training, options.transform, extract, progress);
+  network->release_activations();
+
+  Dn2 model(std::move(network), FeatureScorer::fit(device, features, options.score));
+  model.options_ = options;
+  model.training_count_ = n;
+  if (FeatureScorer::can_leave_one_out(n, options.score)) {
+    model.calibration_scores_ = model.scorer_.leave_one_out_scores(features, progress);
+    std::sort(model.calibration_scores_.begin(), model.calibration_scores_.end());
+  }
+  model.set_threshold();
+  return model;
+}
+
+void Dn2::set_threshold() {
+  if (calibration_scores_.empty()) {
+    PANDA_CHECK(!options_.false_alarm_rate, "dn2: ", training_count_,
+                " training images are too few for a threshold");
+    return;
+  }
+  const auto count = static_cast<int64_t>(calibration_scores_.size());
+  threshold_ = conformal_threshold(
+      calibration_scores_,
+      options_.false_alarm_rate.value_or(std::max(kDefaultFalseAlarmRate, smallest_false_alarm_rate(count))));
+}
+
+Threshold Dn2::threshold_for(double false_alarm_rate) const {
+  PANDA_CHECK(!calibration_scores_.empty(), "dn2: the model was fitted on ", training_count_,
+              " images, too few for a threshold");
+  return conformal_threshold(calibration_scores_, false_alarm_rate);
+}
+
+std::string Dn2::meaning(const Threshold& threshold) {
+  return threshold_meaning(threshold, "that were left out in turn");
+}
+
+void Dn2::save(const std::string& path, const NamedTensors& weights, const FitManifest& manifest) const {
+  const ScoreOptions& score = options_.score;
+  weights::Metadata fields;
+  fields["arch"] = nn::describe(network_->config());
+  fields["option.score"] = score_rule_name(score.rule);
+  fields["option.k"] = std::to_string(score.k);
+  fields["option.normalize"] = score.normalize ? "1" : "0";
+  fields["training_count"] = std::to_string(training_count_);
+  put_transform(fields, options_.transform);
+  put_manifest(fields, manifest);
+  if (threshold_) {
+    fields["threshold.false_alarm_rate"] = field_text(threshold_->false_alarm_rate);
+    fields["threshold.value"] = field_text(threshold_->value);
+    fields["threshold.meaning"] = meaning(*threshold_);
+  }
+
+  TensorBundle tensors(path);
+  // The channels of the file's first convolution: it is folded again when the model is loaded.
+  nn::ResnetConfig stored = nn::detect_resnet(weights);
+  stored.class_count = 0;
+  tensors.add_from(kNetworkPrefix, weights, feature_tensors(stored));
+  tensors.add(reference_name(score.rule), clone_to(scorer_.reference(), host(), "gallery"));
+  tensors.add("calibration_scores", Tensor::from<double>({static_cast<int64_t>(calibration_scores_.size())},
+                                                         calibration_scores_.data()));
+  write_fitted_model(path, "dn2", fields, tensors);
+}
+
+Dn2 Dn2::load(Device& device, const FittedModelFile& file) {
+  if (file.method() != "dn2") {
+    throw FormatError(file.source(),
+                      text("a model of the method ", printable(file.method()), ", expected dn2"));
+  }
+  Dn2Options options;
+  try {
+    options.score.rule = score_rule_from_name(file.text_field("option.score"));
+  } catch (const InvalidArgument& error) {
+    throw FormatError(file.source(), error.what());
+  }
+  options.score.k = file.integer_field("option.k", 1, INT64_MAX);
+  options.score.normalize = file.flag_field("option.normalize");
+  options.transform = get_transform(file);
+  if (file.has("threshold.false_alarm_rate"))
+    options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
+
+  const PrefixedTensors parameters(file.tensors(), kNetworkPrefix);
+  const nn::ResnetConfig config = feature_config(parameters, options.transform);
+  const bool center = options.score.rule == ScoreRule::kCenter;
+  const Tensor reference =
+      file.load(reference_name(options.score.rule), center ? DType::kF64 : DType::kF32, 2);
+  if (reference.shape()[1] != config.feature_channels()) {
+    throw FormatError(file.source(),
+                      text("the ", reference_name(options.score.rule), " has ", reference.shape()[1],
+                           " features, but the network gives ", config.feature_channels()));
+  }
+  try {
+    Dn2 model(std::make_unique<nn::Resnet>(device, config, parameters),
+              FeatureScorer(device, reference, options.score));
+    model.options_ = options;
+    model.training_count_ = file.integer_field("training_count", 1, INT64_MAX);
+    const Tensor scores = file.load("calibration_scores", DType::kF64, 1);
+    model.calibration_scores_.assign(scores.data<double>(), scores.data<double>() + scores.numel());
+    model.set_threshold();
+    return model;
+  } catch (const InvalidArgument& error) {
+    throw FormatError(file.source(), error.what());
+  }
+}
+
+std::vector<double> Dn2::score(const data::ImageSet& images, const ExtractOptions& extract,
+                               Progress* progress) const {
+  const Tensor features = extract_features(*network_, images, options_.transform, extract, progress);
+  return scorer_.score(features, progress);
+}
+
+}  // namespace panda::anomaly

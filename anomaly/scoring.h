@@ -1,0 +1,84 @@
+// Anomaly scores from features: how far an image lies from the normal ones. Higher is more anomalous.
+//
+// With D_1 <= ... <= D_k the squared L2 distances from a feature vector to its k nearest training vectors,
+// and c the mean of all training vectors (DN2 of the PANDA paper, section 2.2, and its official code where
+// they differ):
+//
+//   kKnnSumSq   sum_j D_j             the official code: it sums what faiss returns, which is squared
+//   kKnnMean    1/k sum_j sqrt(D_j)   the paper: the average distance to the k nearest
+//   kCenter     |x - c|^2             the paper's comparison in section 4.3.3, as the official compactness
+//   measures it
+//
+// The first two do not rank alike for k > 1. With `normalize` every vector is first divided by its L2 norm (a
+// zero vector stays zero), so that D = 2 - 2 cos. Scores are f64, the same bits for any device, thread count
+// and batch (kernels/knn.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/tensor/progress.h"
+#include "kernels/tensor/tensor.h"
+
+namespace panda::anomaly {
+
+enum class ScoreRule : uint8_t { kKnnSumSq, kKnnMean, kCenter };
+
+/// "knn-sum-sq", "knn-mean", "center": what --score takes.
+[[nodiscard]] const char* score_rule_name(ScoreRule rule);
+/// Inverse of score_rule_name; throws InvalidArgument.
+[[nodiscard]] ScoreRule score_rule_from_name(const std::string& name);
+
+struct ScoreOptions {
+  ScoreRule rule = ScoreRule::kKnnSumSq;
+  int64_t k = 2;  ///< neighbours; not used by kCenter
+  bool normalize = false;
+};
+
+/// The scores of `count` rows of neighbours. distances: f64 count,k, squared, dense, host-accessible · rule:
+/// one of the two kNN rules.
+[[nodiscard]] std::vector<double> knn_scores(ScoreRule rule, const ConstTensorView& distances);
+
+/// What scoring needs of the training features.
+class FeatureScorer {
+ public:
+  /// The reference of these training features. features: f32 n,d, dense, on any device; n >= k for the kNN
+  /// rules, n >= 1 for kCenter. Throws InvalidArgument for fewer (naming n and k), and for a feature that is
+  /// not finite.
+  [[nodiscard]] static FeatureScorer fit(Device& device, const ConstTensorView& features,
+                                         const ScoreOptions& options);
+  /// From `reference()` of another scorer, on any device.
+  FeatureScorer(Device& device, const ConstTensorView& reference, const ScoreOptions& options);
+
+  /// kNN rules: the training features (normalised if so asked), f32 n,d. kCenter: their mean, f64 1,d.
+  [[nodiscard]] const Tensor& reference() const { return reference_; }
+  [[nodiscard]] const ScoreOptions& options() const { return options_; }
+  [[nodiscard]] int64_t feature_width() const { return reference_.shape()[1]; }
+
+  /// One score per row. features: f32 nq,d, dense, on any device. Reports to `progress` and may be
+  /// interrupted between blocks of rows.
+  [[nodiscard]] std::vector<double> score(const ConstTensorView& features,
+                                          Progress* progress = nullptr) const;
+
+  /// The score of each training image against all the others: what it would have got had it been left out of
+  /// the fit. features: those given to fit. kNN: k + 1 neighbours are searched and the image itself is
+  /// dropped by its index (a copy of it elsewhere in the data is a neighbour like any other). kCenter: x_i -
+  /// c_{-i} = n/(n-1) (x_i - c). Throws InvalidArgument unless n >= k + 1 (kCenter: n >= 2).
+  [[nodiscard]] std::vector<double> leave_one_out_scores(const ConstTensorView& features,
+                                                         Progress* progress = nullptr) const;
+  /// Whether n allows leave_one_out_scores.
+  [[nodiscard]] static bool can_leave_one_out(int64_t n, const ScoreOptions& options);
+
+ private:
+  FeatureScorer(Device& device, const ScoreOptions& options) : device_(&device), options_(options) {}
+  /// features on device_, normalised if so asked.
+  [[nodiscard]] Tensor prepared(const ConstTensorView& features) const;
+  [[nodiscard]] std::vector<double> center_scores(const ConstTensorView& features) const;
+
+  Device* device_;
+  ScoreOptions options_;
+  Tensor reference_;
+};
+
+}  // namespace panda::anomaly

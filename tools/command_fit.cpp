@@ -1,0 +1,249 @@
+// panda fit: learns what is normal, and writes a model that scores.
+
+#include <filesystem>
+
+#include "anomaly/dn2.h"
+#include "kernels/tensor/file.h"
+#include "tools/commands.h"
+#include "tools/dataset_options.h"
+#include "tools/detector.h"
+#include "tools/exit_code.h"
+#include "tools/stage_times.h"
+#include "tools/version.h"
+#include "weights/manifest.h"
+#include "weights/torchvision_names.h"
+#include "weights/weights_file.h"
+
+namespace panda::tools {
+
+namespace {
+
+std::vector<OptionSpec> fit_options() {
+  std::vector<OptionSpec> options = dataset_options();
+  const std::vector<OptionSpec> own = {
+      {.name = "weights",
+       .kind = OptionKind::kFile,
+       .value_name = "FILE",
+       .default_value = "",
+       .summary = "the pretrained network",
+       .detail = "Its architecture is read from it.",
+       .required = true},
+      {.name = "out",
+       .kind = OptionKind::kFile,
+       .value_name = "MODEL",
+       .default_value = "",
+       .summary = "the model to write",
+       .detail = "It appears whole or not at all, and holds all that scoring needs.",
+       .required = true},
+      {.name = "force",
+       .kind = OptionKind::kFlag,
+       .value_name = "",
+       .default_value = "",
+       .summary = "replace MODEL if it exists",
+       .detail = ""},
+      {.name = "resume",
+       .kind = OptionKind::kFlag,
+       .value_name = "",
+       .default_value = "",
+       .summary = "go on after an interruption",
+       .detail = "dn2 trains nothing, so there is nothing to resume: it begins again."},
+      {.name = "arch",
+       .kind = OptionKind::kChoice,
+       .value_name = "ARCH",
+       .default_value = "",
+       .summary = "refuse weights of another architecture",
+       .detail = "",
+       .choices = nn::resnet_architectures()},
+      {.name = "preset",
+       .kind = OptionKind::kChoice,
+       .value_name = "PRESET",
+       .default_value = "official",
+       .summary = "where the paper and its code disagree, which to follow",
+       .detail = "It sets the default of --score: official knn-sum-sq, paper knn-mean.",
+       .choices = {"paper", "official"}},
+      {.name = "k",
+       .kind = OptionKind::kInteger,
+       .value_name = "N",
+       .default_value = "2",
+       .summary = "nearest neighbours",
+       .detail = "",
+       .minimum = 1,
+       .maximum = 1'000'000'000},
+      {.name = "score",
+       .kind = OptionKind::kChoice,
+       .value_name = "RULE",
+       .default_value = "",
+       .summary = "how far an image is from the normal ones",
+       .detail = "knn-sum-sq: the sum of the squared distances to the k nearest training images. knn-mean: "
+                 "the mean of the distances. center: "
+                 "the squared distance to the mean of the training images.",
+       .choices = {"knn-sum-sq", "knn-mean", "center"}},
+      {.name = "normalize",
+       .kind = OptionKind::kFlag,
+       .value_name = "",
+       .default_value = "",
+       .summary = "divide each feature vector by its length (cosine distance)",
+       .detail = ""},
+      {.name = "false-alarm-rate",
+       .kind = OptionKind::kReal,
+       .value_name = "RATE",
+       .default_value = "",
+       .summary = "the share of normal images that may be flagged (default: 0.05)",
+       .detail =
+           "n training images can promise no less than 1 / (n + 1). Another rate can be chosen when scoring.",
+       .minimum = 0,
+       .maximum = 1},
+      {.name = "resize",
+       .kind = OptionKind::kInteger,
+       .value_name = "PX",
+       .default_value = "256",
+       .summary = "the short side of an image becomes this long",
+       .detail = "",
+       .minimum = 1,
+       .maximum = 4096},
+      {.name = "crop",
+       .kind = OptionKind::kInteger,
+       .value_name = "PX",
+       .default_value = "224",
+       .summary = "the square that is then taken from the middle",
+       .detail = "",
+       .minimum = 1,
+       .maximum = 4096},
+      batch_size_option()};
+  options.insert(options.end(), own.begin(), own.end());
+  return options;
+}
+
+anomaly::Dn2Options dn2_options(const ParsedOptions& options) {
+  anomaly::Dn2Options dn2;
+  dn2.score.k = options.integer("k");
+  dn2.score.normalize = options.flag("normalize");
+  dn2.score.rule =
+      options.text("preset") == "paper" ? anomaly::ScoreRule::kKnnMean : anomaly::ScoreRule::kKnnSumSq;
+  if (options.has("score")) dn2.score.rule = anomaly::score_rule_from_name(options.text("score"));
+  if (options.has("false-alarm-rate")) dn2.false_alarm_rate = options.real("false-alarm-rate");
+  dn2.transform.resize = options.integer("resize");
+  dn2.transform.crop = options.integer("crop");
+  if (dn2.transform.crop > dn2.transform.resize) {
+    throw UsageError(text("--crop ", dn2.transform.crop, " is larger than --resize ", dn2.transform.resize));
+  }
+  return dn2;
+}
+
+// Everything about the output that can be refused before the work.
+void check_output(const std::string& path, const std::string& weights_path, bool force) {
+  if (is_directory(path))
+    throw InvalidArgument(text(path, ": is a directory, expected the name of a file to write"));
+  std::error_code ignored;
+  if (path_exists(path)) {
+    if (std::filesystem::equivalent(path, weights_path, ignored))
+      throw InvalidArgument(text(path, ": is the weights file"));
+    if (!force) throw InvalidArgument(text(path, ": exists already (--force replaces it)"));
+  }
+  const AtomicFile probe(path);  // throws where it cannot be written; leaves nothing
+}
+
+void check_architecture(const ParsedOptions& options, const NamedTensors& weights) {
+  if (!options.has("arch")) return;
+  const std::string& found = nn::detect_resnet(weights).arch;
+  if (found != options.text("arch")) {
+    throw InvalidArgument(
+        text(weights.source(), ": holds a ", found, ", but --arch asks for a ", options.text("arch")));
+  }
+}
+
+Json fit_json(const std::string& path, const anomaly::Dn2& model,
+              const std::optional<ChosenThreshold>& threshold, const StageTimes& times,
+              const Device& device) {
+  const anomaly::Dn2Options& options = model.options();
+  return {{"model", path},
+          {"bytes", InputFile(path).size()},
+          {"method", "dn2"},
+          {"arch", model.architecture().arch},
+          {"k", options.score.k},
+          {"score", anomaly::score_rule_name(options.score.rule)},
+          {"normalize", options.score.normalize},
+          {"n_train", model.training_count()},
+          {"threshold", threshold_json(threshold)},
+          {"seconds", times.json()},
+          {"device", device_label(device)}};
+}
+
+int run_fit_dn2(const ParsedOptions& options, Context& context) {
+  const std::string& path = options.text("out");
+  const std::string& weights_path = options.text("weights");
+  const anomaly::Dn2Options dn2 = dn2_options(options);
+  check_output(path, weights_path, options.flag("force"));
+  const std::unique_ptr<Device> device = open_device(options);
+  StageTimes times(&context.progress);
+  const std::unique_ptr<NamedTensors> weights =
+      weights::with_torchvision_names(weights::open_weights(weights_path));
+  check_architecture(options, *weights);
+  const data::Dataset dataset = open_dataset(options, true, false);
+  context.detail(dataset.description);
+
+  const anomaly::Dn2 model =
+      anomaly::Dn2::fit(*device, *weights, *dataset.train, dn2, extract_options(options, *device), &times);
+  const anomaly::FitManifest manifest{weights::file_sha256(weights_path),
+                                      file_list_sha256(*dataset.train, options.text("data")), version(),
+                                      device_label(*device), options.integer("seed")};
+  model.save(path, *weights, manifest);
+  times.add("writing");
+
+  std::optional<ChosenThreshold> threshold;
+  if (model.threshold()) {
+    threshold = {model.threshold()->value, model.threshold()->false_alarm_rate,
+                 anomaly::Dn2::meaning(*model.threshold())};
+  } else {
+    context.warn(text(image_count(model.training_count()),
+                      " are too few for a threshold: the model scores, but does not judge"));
+  }
+  const Json result = fit_json(path, model, threshold, times, *device);
+  const double megabytes = static_cast<double>(result["bytes"].get<int64_t>()) / 1e6;
+  print_object(
+      context.out, context.format, result,
+      aligned_pairs(
+          {{"model", text(path, " (", fixed_number(megabytes, 1), " MB)")},
+           {"method", describe(model)},
+           {"data", dataset.description},
+           {"fitted on", image_count(model.training_count())},
+           {"threshold", threshold ? threshold->meaning : "none: too few images"},
+           {"time", text(times.table_text(), " (",
+                         rate_text(model.training_count(), times.seconds("extracting features")), ")")},
+           {"device", text(device->name(), ": ", device->description())}}));
+  return kExitDone;
+}
+
+}  // namespace
+
+CommandSpec fit_spec() {
+  return {.name = "fit",
+          .summary = "learn what is normal from normal images",
+          .description =
+              "Reads the normal images of a training split, and writes a model that scores images by how far "
+              "they are from normal. No "
+              "anomalies are needed. dn2: the distance of pretrained features to those of the nearest "
+              "training images.\n\n"
+              "The model also holds a threshold with a meaning: the share of further normal images that is "
+              "expected above it at "
+              "most, promised from the training images alone.\n\n"
+              "An interruption (Ctrl-C) leaves nothing behind.",
+          .positionals = {{.name = "METHOD",
+                           .summary = "how to detect (this build: dn2)",
+                           .kind = OptionKind::kChoice,
+                           .choices = {"dn2", "spade", "panda-early", "panda-ses", "panda-ewc", "panda-oe",
+                                       "jo", "deep-svdd", "oc-svm", "mhrot"}}},
+          .options = fit_options(),
+          .examples = {"panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
+                       "panda fit dn2 --dataset cifar10 --data cifar --class airplane --weights "
+                       "resnet18.safetensors --out airplane.panda"}};
+}
+
+int run_fit(const ParsedOptions& options, Context& context) {
+  const std::string& method = options.positionals()[0];
+  if (method != "dn2")
+    throw Unsupported(text("fit ", method, ": this method is not in this build, which has: dn2"));
+  return run_fit_dn2(options, context);
+}
+
+}  // namespace panda::tools
