@@ -169,12 +169,6 @@ TEST(InferenceProgram, StopsAfterTheLastOutput) {
   EXPECT_EQ(net.plan(1, 64, 64, request).steps.size(), 2 + 4 + 5u);
 }
 
-/// Without what the device keeps for its kernels ("scratch"): that is the device's, and the same for any program.
-int64_t bytes_of_tensors(const Device& device) {
-  MemoryReport report = device.memory_report();
-  return report.bytes_in_use - report.bytes_by_label["scratch"];
-}
-
 TEST(InferenceProgram, KnowsItsBytesBeforeTheRun) {
   for (const char* device_name : {"reference", "cpu"}) {
     const auto device = kernels::make_device({device_name, 1, ""});
