@@ -25,50 +25,79 @@ namespace panda::kernels::cpu {
 
 namespace {
 
-constexpr int64_t kKc = 256;
-constexpr int64_t kMc = 140;
+#ifndef KKC
+#define KKC 512
+#define KMC 140
+#endif
+constexpr int64_t kKc = KKC;
+constexpr int64_t kMc = KMC;
 constexpr int64_t kNc = 2048;
+constexpr int64_t kPackedTogether = 8;  // panels of B: reads runs of 1 KB
 
 /// A row-major matrix read as it is or transposed.
 struct Operand {
   const float* data;
   int64_t leading;  ///< floats from row to row in memory
   bool transposed;
-
-  [[nodiscard]] float at(int64_t row, int64_t column) const {
-    return transposed ? data[column * leading + row] : data[row * leading + column];
-  }
 };
 
-/// op(a)[rows, ks] as [k/16][row][16], zeros after the last k.
+/// op(a)[rows, ks] as [k/16][row][16], zeros after the last k. Walks memory in its own order: a row of a page each is slow otherwise.
 void pack_a(const Operand& a, Range rows, Range ks, float* packed) {
-  for (int64_t k = ks.begin; k < ks.end; k += kChannelBlock) {
-    const int64_t count = std::min(kChannelBlock, ks.end - k);
-    if (!a.transposed && count == kChannelBlock) {
-      for (int64_t row = rows.begin; row < rows.end; ++row, packed += kChannelBlock) {
-        std::memcpy(packed, a.data + row * a.leading + k, kChannelBlock * sizeof(float));
-      }
-      continue;
+  const int64_t block_floats = rows.size() * kChannelBlock;
+  const int64_t last_block = (ks.size() - 1) / kChannelBlock;
+  if (ks.size() % kChannelBlock != 0) {
+    std::memset(packed + last_block * block_floats, 0, static_cast<size_t>(block_floats) * sizeof(float));
+  }
+  if (a.transposed) {
+    for (int64_t k = 0; k < ks.size(); ++k) {
+      const float* from = a.data + (ks.begin + k) * a.leading + rows.begin;
+      float* to = packed + k / kChannelBlock * block_floats + k % kChannelBlock;
+      for (int64_t row = 0; row < rows.size(); ++row) to[row * kChannelBlock] = from[row];
     }
-    std::memset(packed, 0, static_cast<size_t>(rows.size() * kChannelBlock) * sizeof(float));
-    for (int64_t row = rows.begin; row < rows.end; ++row, packed += kChannelBlock) {
-      for (int64_t i = 0; i < count; ++i) packed[i] = a.at(row, k + i);
+    return;
+  }
+  for (int64_t row = 0; row < rows.size(); ++row) {
+    const float* from = a.data + (rows.begin + row) * a.leading + ks.begin;
+    float* to = packed + row * kChannelBlock;
+    for (int64_t k = 0; k < ks.size(); k += kChannelBlock, to += block_floats) {
+      const int64_t count = std::min(kChannelBlock, ks.size() - k);
+      if (count == kChannelBlock) {
+        std::memcpy(to, from + k, kChannelBlock * sizeof(float));
+      } else {
+        std::copy_n(from + k, count, to);
+      }
     }
   }
 }
 
-/// op(b)[ks, 32 columns from n] as [k][32], zeros after the last column and up to the next whole block of 16
-/// in k.
-void pack_b_panel(const Operand& b, Range ks, int64_t n, int64_t columns, float* packed) {
-  for (int64_t k = ks.begin; k < ks.end; ++k, packed += kFilterBlock) {
-    if (!b.transposed && columns == kFilterBlock) {
-      std::memcpy(packed, b.data + k * b.leading + n, kFilterBlock * sizeof(float));
-      continue;
-    }
-    for (int64_t i = 0; i < kFilterBlock; ++i) packed[i] = i < columns ? b.at(k, n + i) : 0.0f;
+/// op(b)[ks, ns] as panels [n/32][k][32], zeros after the last column and up to the next whole block of 16 in k.
+void pack_b(const Operand& b, Range ks, Range ns, float* packed) {
+  const int64_t k_stored = round_up(ks.size(), kChannelBlock);
+  const int64_t panel_floats = k_stored * kFilterBlock;
+  const int64_t panels = ceil_div(ns.size(), kFilterBlock);
+  if (k_stored != ks.size() || panels * kFilterBlock != ns.size()) {
+    std::memset(packed, 0, static_cast<size_t>(panels * panel_floats) * sizeof(float));
   }
-  const int64_t missing = round_up(ks.size(), kChannelBlock) - ks.size();
-  std::memset(packed, 0, static_cast<size_t>(missing * kFilterBlock) * sizeof(float));
+  if (b.transposed) {
+    for (int64_t n = 0; n < ns.size(); ++n) {
+      const float* from = b.data + (ns.begin + n) * b.leading + ks.begin;
+      float* to = packed + n / kFilterBlock * panel_floats + n % kFilterBlock;
+      for (int64_t k = 0; k < ks.size(); ++k) to[k * kFilterBlock] = from[k];
+    }
+    return;
+  }
+  for (int64_t k = 0; k < ks.size(); ++k) {
+    const float* from = b.data + (ks.begin + k) * b.leading + ns.begin;
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      float* to = packed + panel * panel_floats + k * kFilterBlock;
+      const int64_t count = std::min(kFilterBlock, ns.size() - panel * kFilterBlock);
+      if (count == kFilterBlock) {
+        std::memcpy(to, from + panel * kFilterBlock, kFilterBlock * sizeof(float));
+      } else {
+        std::copy_n(from + panel * kFilterBlock, count, to);
+      }
+    }
+  }
 }
 
 /// c[rows, n .. n+columns) (+)= packed A * one packed panel of B. Columns short of 32 go through `edge`, rows
@@ -135,10 +164,11 @@ class Gemm {
     const int64_t panels = ceil_div(ns.size(), kFilterBlock);
     const int64_t panel_floats = round_up(ks.size(), kChannelBlock) * kFilterBlock;
     ThreadPool& threads = device_.threads();
-    threads.parallel_for(panels, [&](int64_t panel, int) {
-      const int64_t n = ns.begin + panel * kFilterBlock;
-      pack_b_panel(b_, ks, n, std::min(kFilterBlock, ns.end - n),
-                   packed_b_.data<float>() + panel * panel_floats);
+    const int64_t groups = ceil_div(panels, kPackedTogether);
+    threads.parallel_for(groups, [&](int64_t group, int) {
+      const int64_t n = ns.begin + group * kPackedTogether * kFilterBlock;
+      pack_b(b_, ks, {n, std::min(n + kPackedTogether * kFilterBlock, ns.end)},
+             packed_b_.data<float>() + group * kPackedTogether * panel_floats);
     });
     const int64_t m_parts = ceil_div(m_, kMc);
     const int64_t n_parts = parts_for(m_parts, panels, threads.thread_count());

@@ -24,12 +24,32 @@ PANDA_INLINE void finish_tile(const V (&sum)[kTile][2], const Epilogue& e, int64
   }
 }
 
+/// Asks for the memory that finish_tile will read and write while the sums are computed: it is far apart (a row of c, an image's
+/// block) and not read before.
+template <int kTile>
+PANDA_INLINE void prefetch_tile(const Epilogue& e, int64_t offset, int k) {
+  if (k % 16 != 0) return;
+  const int64_t start = offset + (k / 16) * e.half_stride;
+  const bool both = kLanes == 16 && e.halves > 1;
+#pragma GCC unroll 14
+  for (int t = 0; t < kTile; ++t) {
+    const int64_t at = start + t * e.pixel_stride;
+    __builtin_prefetch(e.y + at, 1);
+    if (both) __builtin_prefetch(e.y + at + e.half_stride, 1);
+    if (e.residual != nullptr && e.residual != e.y) {
+      __builtin_prefetch(e.residual + at, 0);
+      if (both) __builtin_prefetch(e.residual + at + e.half_stride, 0);
+    }
+  }
+}
+
 template <int kTile, int kPixel, int kLength>
 __attribute__((noinline)) void tile(const TileProductArgs& a, const float* x_tile, const float* w_row,
                                     int64_t y_offset) {
   for (int k = 0; k < kFilterBlock; k += 2 * kLanes) {
     if (k >= a.epilogue.halves * 16) return;
     V sum[kTile][2] = {};
+    prefetch_tile<kTile>(a.epilogue, y_offset, k);
     const float* w = w_row + k;
     const int64_t length = kLength != 0 ? kLength : a.length;
     for (int64_t block = 0; block < a.blocks; ++block) {
