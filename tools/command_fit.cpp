@@ -138,7 +138,7 @@ void check_output(const std::string& path, const std::string& weights_path, bool
   if (path_exists(path)) {
     if (std::filesystem::equivalent(path, weights_path, ignored))
       throw InvalidArgument(text(path, ": is the weights file"));
-    if (!force) throw InvalidArgument(text(path, ": exists already (--force replaces it)"));
+    if (!force) throw InvalidArgument(text(path, ": exists, expected a new file (--force replaces it)"));
   }
   const AtomicFile probe(path);  // throws where it cannot be written; leaves nothing
 }
