@@ -138,7 +138,7 @@ void check_output(const std::string& path, const std::string& weights_path, bool
   if (path_exists(path)) {
     if (std::filesystem::equivalent(path, weights_path, ignored))
       throw InvalidArgument(text(path, ": is the weights file"));
-    if (!force) throw InvalidArgument(text(path, ": exists already (--force replaces it)"));
+    if (!force) throw InvalidArgument(text(path, ": exists, expected a new file (--force replaces it)"));
   }
   const AtomicFile probe(path);  // throws where it cannot be written; leaves nothing
 }
@@ -235,8 +235,8 @@ CommandSpec fit_spec() {
                                        "jo", "deep-svdd", "oc-svm", "mhrot"}}},
           .options = fit_options(),
           .examples = {"panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
-                       "panda fit dn2 --dataset cifar10 --data cifar --class airplane --weights "
-                       "resnet18.safetensors --out airplane.panda"}};
+                       "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
+                       "r18.safetensors --out cat.panda"}};
 }
 
 int run_fit(const ParsedOptions& options, Context& context) {
