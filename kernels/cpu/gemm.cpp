@@ -4,13 +4,16 @@
 // pixels, K is the channels.
 //   for each K range of kKc:                     c is loaded and added to, in this order, so a sum's order is
 //   fixed
-//     for each N range of kNc:                   B packed once, [N/32][kc][32], shared by all threads (L3)
+//     for each N range of kNc:                   B packed once, [N/32][kc][32], shared by all threads (4 MB:
+//     L3)
 //       for each item = M range of kMc x part of the N range:
-//         A packed per thread, [kc/16][m][16]    (L2: 140 * 256 * 4 = 143 KB)
-//         for each 32 columns: tile_product      (a B panel, 256 * 32 * 4 = 32 KB, stays in L1 with the A
-//         rows of one tile, 14 KB)
-// Constants for 48 KB L1, 1 MB L2 (Zen 5); on 32 KB L1 the panel streams from L2 at 9 bytes per cycle, which
-// it can.
+//         A packed per thread, [kc/16][m][16]    (140 * 512 * 4 = 287 KB: L2)
+//         for each 32 columns: tile_product      (a B panel, 512 * 32 * 4 = 64 KB, streams from L2 at 9 bytes
+//         per cycle; the next
+//                                                 one comes from L3 meanwhile)
+// kKc: each range reads and writes c once more, whose rows lie far apart; 256 cost 8 % at 2048^3, 1024 gained
+// nothing. kMc: ten register tiles; 84 and 280 were within the noise. Measured on Zen 5 (48 KB L1, 1 MB L2,
+// 32 MB L3).
 #include "kernels/gemm.h"
 
 #include <array>
@@ -25,12 +28,8 @@ namespace panda::kernels::cpu {
 
 namespace {
 
-#ifndef KKC
-#define KKC 512
-#define KMC 140
-#endif
-constexpr int64_t kKc = KKC;
-constexpr int64_t kMc = KMC;
+constexpr int64_t kKc = 512;
+constexpr int64_t kMc = 140;
 constexpr int64_t kNc = 2048;
 constexpr int64_t kPackedTogether = 8;  // panels of B: reads runs of 1 KB
 
@@ -41,7 +40,8 @@ struct Operand {
   bool transposed;
 };
 
-/// op(a)[rows, ks] as [k/16][row][16], zeros after the last k. Walks memory in its own order: a row of a page each is slow otherwise.
+/// op(a)[rows, ks] as [k/16][row][16], zeros after the last k. Walks memory in its own order: a row of a page
+/// each is slow otherwise.
 void pack_a(const Operand& a, Range rows, Range ks, float* packed) {
   const int64_t block_floats = rows.size() * kChannelBlock;
   const int64_t last_block = (ks.size() - 1) / kChannelBlock;
@@ -70,7 +70,8 @@ void pack_a(const Operand& a, Range rows, Range ks, float* packed) {
   }
 }
 
-/// op(b)[ks, ns] as panels [n/32][k][32], zeros after the last column and up to the next whole block of 16 in k.
+/// op(b)[ks, ns] as panels [n/32][k][32], zeros after the last column and up to the next whole block of 16 in
+/// k.
 void pack_b(const Operand& b, Range ks, Range ns, float* packed) {
   const int64_t k_stored = round_up(ks.size(), kChannelBlock);
   const int64_t panel_floats = k_stored * kFilterBlock;
@@ -103,7 +104,8 @@ void pack_b(const Operand& b, Range ks, Range ns, float* packed) {
 /// c[rows, n .. n+columns) (+)= packed A * one packed panel of B. Columns short of 32 go through `edge`, rows
 /// x 32.
 void multiply_panel(const MicroKernels& micro, const float* packed_a, const float* panel, int64_t rows,
-                    int64_t kc, float* c, int64_t leading, int64_t columns, bool add, float* edge) {
+                    int64_t kc, const float* next_panel, float* c, int64_t leading, int64_t columns, bool add,
+                    float* edge) {
   static constexpr int64_t kNoOffset[] = {0};
   const bool whole = columns == kFilterBlock;
   micro.tile_product({
@@ -118,6 +120,8 @@ void multiply_panel(const MicroKernels& micro, const float* packed_a, const floa
       .length = kChannelBlock,
       .w = panel,
       .w_row_stride = 0,
+      .w_next = next_panel,
+      .w_next_floats = round_up(kc, kChannelBlock) * kFilterBlock,
       .epilogue = {.y = whole ? c : edge,
                    .residual = whole && add ? c : nullptr,
                    .bias = nullptr,
@@ -184,9 +188,10 @@ class Gemm {
       const Range part = part_of(panels, n_parts, item % n_parts);
       for (int64_t panel = part.begin; panel < part.end; ++panel) {
         const int64_t n = ns.begin + panel * kFilterBlock;
-        multiply_panel(device_.micro(), a, packed_b_.data<float>() + panel * panel_floats, rows.size(),
-                       ks.size(), c_ + rows.begin * n_ + n, n_, std::min(kFilterBlock, ns.end - n),
-                       accumulate_ || ks.begin > 0, a + m_block_ * kKc);
+        const float* b = packed_b_.data<float>() + panel * panel_floats;
+        multiply_panel(device_.micro(), a, b, rows.size(), ks.size(),
+                       panel + 1 < part.end ? b + panel_floats : nullptr, c_ + rows.begin * n_ + n, n_,
+                       std::min(kFilterBlock, ns.end - n), accumulate_ || ks.begin > 0, a + m_block_ * kKc);
       }
     });
   }
