@@ -5,15 +5,12 @@
 // that one weight again meets a run of contiguous bytes, whatever its taps.
 #include "data/resize.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
+#include "data/resize_blend.h"
 #include "kernels/tensor/checked_math.h"
 #include "kernels/tensor/error.h"
 
@@ -21,10 +18,8 @@ namespace panda::data {
 
 namespace {
 
-constexpr int kFractionBits = 22;  // 32 bits less 8 of a sample and 2 of headroom
 constexpr int64_t kMaxExtent = int64_t{1} << 24;
 constexpr int64_t kRowsPerBlock = 16;
-constexpr int32_t kHalf = 1 << (kFractionBits - 1);
 
 /// For each of a range of output positions: the first input position, how many, and their weights.
 struct Taps {
@@ -61,70 +56,12 @@ Taps bilinear_taps(int64_t in, int64_t out, int64_t begin, int64_t size) {
       double weight = weights[static_cast<size_t>(t)];
       if (sum != 0.0) weight /= sum;
       taps.weights[static_cast<size_t>(i * taps.stride + t)] =
-          static_cast<int32_t>(0.5 + weight * (int64_t{1} << kFractionBits));
+          static_cast<int32_t>(0.5 + weight * (int64_t{1} << resize::kFractionBits));
     }
     taps.first[static_cast<size_t>(i)] = first;
     taps.count[static_cast<size_t>(i)] = count;
   }
   return taps;
-}
-
-// out[i] = min(255, (2^21 + sum_t weights[t] * in[t * stride + i]) >> 22) for i < size.
-// Weights are positive and sum to about 2^22, so that a sum stays below 2^31.
-using Blend = void (*)(const uint8_t* in, int64_t stride, const int32_t* weights, int64_t taps, uint8_t* out,
-                       int64_t size);
-
-void blend_baseline(const uint8_t* in, int64_t stride, const int32_t* weights, int64_t taps, uint8_t* out,
-                    int64_t size) {
-  constexpr int64_t kBlock = 16;
-  for (int64_t begin = 0; begin < size; begin += kBlock) {
-    const int64_t count = std::min(kBlock, size - begin);
-    int32_t sums[kBlock];
-    for (int32_t& sum : sums) sum = kHalf;
-    for (int64_t t = 0; t < taps; ++t) {
-      const uint8_t* row = in + t * stride + begin;
-      for (int64_t i = 0; i < count; ++i) sums[i] += row[i] * weights[t];
-    }
-    for (int64_t i = 0; i < count; ++i)
-      out[begin + i] = static_cast<uint8_t>(std::min(sums[i] >> kFractionBits, 255));
-  }
-}
-
-#if defined(__x86_64__)
-[[gnu::target("avx2")]] void blend_avx2(const uint8_t* in, int64_t stride, const int32_t* weights,
-                                        int64_t taps, uint8_t* out, int64_t size) {
-  constexpr int64_t kBlock = 16;
-  int64_t begin = 0;
-  for (; begin + kBlock <= size; begin += kBlock) {
-    __m256i low = _mm256_set1_epi32(kHalf);
-    __m256i high = low;
-    const uint8_t* row = in + begin;
-    for (int64_t t = 0; t < taps; ++t, row += stride) {
-      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row));
-      const __m256i weight = _mm256_set1_epi32(weights[t]);
-      low = _mm256_add_epi32(low, _mm256_mullo_epi32(_mm256_cvtepu8_epi32(bytes), weight));
-      high =
-          _mm256_add_epi32(high, _mm256_mullo_epi32(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)), weight));
-    }
-    low = _mm256_srli_epi32(low, kFractionBits);
-    high = _mm256_srli_epi32(high, kFractionBits);
-    // Packing works within halves of a register; the permutation puts the quarters back in order. It
-    // saturates at 255.
-    const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
-    const __m128i packed =
-        _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + begin), packed);
-  }
-  if (begin < size) blend_baseline(in + begin, stride, weights, taps, out + begin, size - begin);
-}
-#endif
-
-/// Integer arithmetic: every variant gives the same bits.
-Blend best_blend() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return blend_avx2;
-#endif
-  return blend_baseline;
 }
 
 /// Copies of a pixel of kChannels bytes. Three bytes are copied as four where the byte behind may be
@@ -164,7 +101,7 @@ template <int64_t kChannels>
 Image resize_rows_of(const Image& image, int64_t origin, const Taps& taps, int64_t top, int64_t height) {
   const int64_t channels = kChannels;
   const auto width = static_cast<int64_t>(taps.first.size());
-  const Blend blend = best_blend();
+  const resize::Blend blend = resize::best_blend();
   const int64_t run = kRowsPerBlock * channels;
   const int64_t first = taps.first.front();
   const int64_t columns = taps.first.back() + taps.count.back() - first;
@@ -203,7 +140,7 @@ Image resize_rows(const Image& image, int64_t origin, const Taps& taps, int64_t 
 
 /// Each column of the image resized by `taps`. Row 0 of the image is row `origin` of the taps.
 Image blend_columns(const Image& image, int64_t origin, const Taps& taps) {
-  const Blend blend = best_blend();
+  const resize::Blend blend = resize::best_blend();
   const auto height = static_cast<int64_t>(taps.first.size());
   Image out(height, image.width, image.channels);
   const int64_t row_bytes = image.width * image.channels;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -164,7 +165,10 @@ class PendingDirectory {
       throw IoError(printable(final_.string()), "make the directory", error);
     }
     pending_ = pattern;
-    fs::permissions(pending_, static_cast<fs::perms>(0755));
+    // mkdtemp makes directories private; give this one the permissions any other would get.
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    fs::permissions(pending_, static_cast<fs::perms>(0777 & ~mask));
   }
   PendingDirectory(const PendingDirectory&) = delete;
   PendingDirectory& operator=(const PendingDirectory&) = delete;
@@ -177,18 +181,17 @@ class PendingDirectory {
 
   [[nodiscard]] std::string path() const { return pending_.string(); }
 
-  /// Moves it into place. What stood there (an empty directory or an earlier data set) takes the temporary
-  /// name and is removed.
-  void commit() {
-    if (path_exists(final_.string())) {
-      // In one step: at no moment is there neither the old data set nor the new one.
-      if (::renameat2(AT_FDCWD, pending_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) != 0) {
-        throw IoError(printable(final_.string()), "replace the directory", errno);
+  /// Moves it into place: onto nothing or an empty directory; with `replace`, also onto a full one, which is
+  /// removed.
+  void commit(bool replace) {
+    if (::rename(pending_.c_str(), final_.c_str()) != 0) {
+      const int error = errno;
+      if (!replace || (error != ENOTEMPTY && error != EEXIST)) {
+        throw IoError(printable(final_.string()), "rename into place", error);
       }
+      swap_with_old();
       std::error_code ignored;
       fs::remove_all(pending_, ignored);
-    } else if (::rename(pending_.c_str(), final_.c_str()) != 0) {
-      throw IoError(printable(final_.string()), "rename into place", errno);
     }
     pending_.clear();
     const int parent = ::open(final_.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -198,6 +201,22 @@ class PendingDirectory {
   }
 
  private:
+  // Afterwards the old directory has the temporary name.
+  void swap_with_old() {
+    // In one step: at no moment is there neither the old data set nor the new one.
+    if (::renameat2(AT_FDCWD, pending_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) == 0) return;
+    if (errno != EINVAL && errno != ENOSYS)
+      throw IoError(printable(final_.string()), "replace the directory", errno);
+    // A file system that cannot exchange: two steps.
+    const fs::path old = pending_.string() + ".old";
+    if (::rename(final_.c_str(), old.c_str()) != 0 || ::rename(pending_.c_str(), final_.c_str()) != 0) {
+      const int error = errno;
+      (void)::rename(old.c_str(), final_.c_str());
+      throw IoError(printable(final_.string()), "replace the directory", error);
+    }
+    pending_ = old;
+  }
+
   void remove_parents() noexcept {
     std::error_code ignored;
     for (const fs::path& parent : made_parents_) fs::remove(parent, ignored);  // only while empty
@@ -313,7 +332,8 @@ void write_synthetic(const std::string& directory, const SyntheticOptions& optio
   });
   write_text(join_path(pending.path(), kManifestName), manifest(options));
   check_interrupt();
-  pending.commit();
+  check_destination(directory, destination, replace);  // it may have changed meanwhile
+  pending.commit(replace);
 }
 
 }  // namespace panda::data

@@ -48,8 +48,8 @@ class Resnet {
   /// The pooled features alone: N,D.
   [[nodiscard]] Tensor features(const ConstTensorView& images);
 
-  /// Bytes on the device that a forward pass on `batch` images of this size takes beside the parameters,
-  /// known before the run.
+  /// Bytes on the device that a forward pass on `batch` images of this size takes beside the parameters
+  /// and the kernels' own scratch, known before the run.
   [[nodiscard]] int64_t activation_bytes(int64_t batch, int64_t height, int64_t width,
                                          const ResnetRequest& request) const;
   /// The same with every value's place.

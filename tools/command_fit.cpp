@@ -235,8 +235,8 @@ CommandSpec fit_spec() {
                                        "jo", "deep-svdd", "oc-svm", "mhrot"}}},
           .options = fit_options(),
           .examples = {"panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
-                       "panda fit dn2 --dataset cifar10 --data cifar --class airplane --weights "
-                       "resnet18.safetensors --out airplane.panda"}};
+                       "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
+                       "r18.safetensors --out cat.panda"}};
 }
 
 int run_fit(const ParsedOptions& options, Context& context) {

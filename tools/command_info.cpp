@@ -39,7 +39,7 @@ Json info_json(const ParsedOptions& options) {
   info["devices"] = devices_json();
   info["auto"] = {{"device", choice.name}, {"reason", choice.reason}};
   // Also proves that the device named on the command line can be had: it throws where it cannot.
-  info["device"] = kernels::make_device(device_options(options))->description();
+  info["device"] = kernels::make_device(device_options(options))->name();
   info["isa"] = kernels::chosen_instruction_set();
   info["supported_isa"] = kernels::supported_instruction_sets();
   info["threads_available"] = available_threads();

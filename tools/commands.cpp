@@ -6,6 +6,7 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {info_spec(), run_info},
       {synth_spec(), run_synth},
+      {demo_spec(), run_demo},
       {weights_inspect_spec(), run_weights_inspect},
       {weights_convert_spec(), run_weights_convert},
       {fit_spec(), run_fit},

@@ -22,6 +22,8 @@ struct Command {
 int run_info(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec synth_spec();
 int run_synth(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec demo_spec();
+int run_demo(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec fit_spec();
 int run_fit(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec score_spec();

@@ -47,9 +47,8 @@ std::vector<OptionSpec> all_options(const CommandSpec& command,
 
 // "--out|-o": the spellings of an option as a case pattern.
 std::string spellings(const OptionSpec& option, const std::string& separator) {
-  std::string names;
-  if (option.name.size() > 1) names = "--" + option.name;
-  if (option.short_name != '\0') names += (names.empty() ? "-" : separator + "-") + option.short_name;
+  std::string names = "--" + option.name;
+  if (option.short_name != '\0') names += separator + "-" + option.short_name;
   return names;
 }
 
@@ -115,7 +114,7 @@ std::string zsh_arguments(const CommandSpec& command, const std::vector<OptionSp
             : ":" + zsh_description(option.value_name) + ":" + zsh_action(option.kind, option.choices);
     const std::string description = "[" + zsh_description(option.summary) + "]";
     const std::string repeat = option.repeatable ? "*" : "";
-    if (option.name.size() > 1) add(repeat + "--" + option.name + description + value);
+    add(repeat + "--" + option.name + description + value);
     if (option.short_name != '\0') add(repeat + "-" + option.short_name + description + value);
   }
   for (const PositionalSpec& positional : command.positionals) {
@@ -216,8 +215,7 @@ std::string fish_completion(const std::vector<CommandSpec>& commands,
     }
     const std::string prefix = "complete -c panda -n '" + condition + "'";
     for (const OptionSpec& option : all_options(command, global_options)) {
-      std::string line = prefix;
-      if (option.name.size() > 1) line += " -l " + option.name;
+      std::string line = prefix + " -l " + option.name;
       if (option.short_name != '\0') line += std::string(" -s ") + option.short_name;
       if (!option.choices.empty()) {
         line += " -x -a " + quoted(joined(option.choices));

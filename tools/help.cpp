@@ -75,12 +75,8 @@ std::vector<std::string> paragraphs(const std::string& description) {
 }
 
 std::string option_term(const OptionSpec& option) {
-  std::string term;
-  if (option.name.size() > 1) term = "--" + option.name;
-  if (option.short_name != '\0') {
-    const std::string short_form = std::string("-") + option.short_name;
-    term = term.empty() ? short_form : short_form + ", " + term;
-  }
+  std::string term = "--" + option.name;
+  if (option.short_name != '\0') term = std::string("-") + option.short_name + ", " + term;
   if (option.kind != OptionKind::kFlag) term += " " + option.value_name;
   return term;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # install_dependencies.sh [GROUP...]: makes sure that what PANDA is built with is there, from Debian's own packages.
-#   build    compiler, CMake, Ninja and the five libraries (the default)
+#   build    compiler, CMake, Ninja and the four libraries (the default)
 #   test     GoogleTest and Google Benchmark
 #   fuzz     clang with libFuzzer
 #   aarch64  the cross compiler for 64-bit ARM, the libraries for it, qemu
@@ -9,7 +9,7 @@ set -eu
 
 packages_of() {
     case $1 in
-    build) echo "g++ cmake ninja-build pkg-config zlib1g-dev libpng-dev libjpeg62-turbo-dev libstb-dev nlohmann-json3-dev" ;;
+    build) echo "g++ cmake ninja-build pkg-config zlib1g-dev libpng-dev libjpeg62-turbo-dev nlohmann-json3-dev" ;;
     test) echo "libgtest-dev libbenchmark-dev" ;;
     fuzz) echo "clang libclang-rt-14-dev" ;;
     aarch64) echo "g++-aarch64-linux-gnu zlib1g-dev:arm64 libpng-dev:arm64 libjpeg62-turbo-dev:arm64 libgtest-dev:arm64 qemu-user" ;;

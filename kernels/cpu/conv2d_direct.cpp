@@ -262,6 +262,8 @@ void multiply_panel(const ConvProblem& problem, const Plan& plan, const Panel& p
   const int64_t tap_count = static_cast<int64_t>(plan.taps.size());
   const int64_t half_stride = problem.p * problem.q * kChannelBlock;
   const int64_t y_start = (n * problem.k_blocks16() + 2 * kb) * half_stride + panel.y_offset;
+  const int64_t w_floats = plan.blocks * tap_count * length * kFilterBlock;
+  const float* w = f.packed.data<float>() + kb * w_floats;
   const TileProductArgs args{
       .x = panel.x,
       .rows = panel.rows,
@@ -272,8 +274,10 @@ void multiply_panel(const ConvProblem& problem, const Plan& plan, const Panel& p
       .taps = plan.taps.data(),
       .tap_count = tap_count,
       .length = length,
-      .w = f.packed.data<float>() + kb * plan.blocks * tap_count * length * kFilterBlock,
+      .w = w,
       .w_row_stride = 0,
+      .w_next = kb + 1 < problem.k_blocks32() ? w + w_floats : nullptr,
+      .w_next_floats = w_floats,
       .epilogue = {.y = problem.y + y_start,
                    .residual = problem.residual != nullptr ? problem.residual + y_start : nullptr,
                    .bias = problem.bias != nullptr ? problem.bias + kb * kFilterBlock : nullptr,

@@ -123,6 +123,8 @@ void multiply(const ConvProblem& problem, const Plan& plan, Range tiles, int64_t
       .length = kChannelBlock,
       .w = problem.filter.packed.data<float>() + kb * kPoints * plan.c * kFilterBlock,
       .w_row_stride = plan.c * kFilterBlock,
+      .w_next = nullptr,
+      .w_next_floats = 0,
       .epilogue = {.y = m,
                    .residual = nullptr,
                    .bias = nullptr,

@@ -4,13 +4,16 @@
 // pixels, K is the channels.
 //   for each K range of kKc:                     c is loaded and added to, in this order, so a sum's order is
 //   fixed
-//     for each N range of kNc:                   B packed once, [N/32][kc][32], shared by all threads (L3)
+//     for each N range of kNc:                   B packed once, [N/32][kc][32], shared by all threads (4 MB:
+//     L3)
 //       for each item = M range of kMc x part of the N range:
-//         A packed per thread, [kc/16][m][16]    (L2: 140 * 256 * 4 = 143 KB)
-//         for each 32 columns: tile_product      (a B panel, 256 * 32 * 4 = 32 KB, stays in L1 with the A
-//         rows of one tile, 14 KB)
-// Constants for 48 KB L1, 1 MB L2 (Zen 5); on 32 KB L1 the panel streams from L2 at 9 bytes per cycle, which
-// it can.
+//         A packed per thread, [kc/16][m][16]    (140 * 512 * 4 = 287 KB: L2)
+//         for each 32 columns: tile_product      (a B panel, 512 * 32 * 4 = 64 KB, streams from L2 at 9 bytes
+//         per cycle; the next
+//                                                 one comes from L3 meanwhile)
+// kKc: each range reads and writes c once more, whose rows lie far apart; 256 cost 8 % at 2048^3, 1024 gained
+// nothing. kMc: ten register tiles; 84 and 280 were within the noise. Measured on Zen 5 (48 KB L1, 1 MB L2,
+// 32 MB L3).
 #include "kernels/gemm.h"
 
 #include <array>
@@ -25,56 +28,84 @@ namespace panda::kernels::cpu {
 
 namespace {
 
-constexpr int64_t kKc = 256;
+constexpr int64_t kKc = 512;
 constexpr int64_t kMc = 140;
 constexpr int64_t kNc = 2048;
+constexpr int64_t kPackedTogether = 8;  // panels of B: reads runs of 1 KB
 
 /// A row-major matrix read as it is or transposed.
 struct Operand {
   const float* data;
   int64_t leading;  ///< floats from row to row in memory
   bool transposed;
-
-  [[nodiscard]] float at(int64_t row, int64_t column) const {
-    return transposed ? data[column * leading + row] : data[row * leading + column];
-  }
 };
 
-/// op(a)[rows, ks] as [k/16][row][16], zeros after the last k.
+/// op(a)[rows, ks] as [k/16][row][16], zeros after the last k. Walks memory in its own order: a row of a page
+/// each is slow otherwise.
 void pack_a(const Operand& a, Range rows, Range ks, float* packed) {
-  for (int64_t k = ks.begin; k < ks.end; k += kChannelBlock) {
-    const int64_t count = std::min(kChannelBlock, ks.end - k);
-    if (!a.transposed && count == kChannelBlock) {
-      for (int64_t row = rows.begin; row < rows.end; ++row, packed += kChannelBlock) {
-        std::memcpy(packed, a.data + row * a.leading + k, kChannelBlock * sizeof(float));
-      }
-      continue;
+  const int64_t block_floats = rows.size() * kChannelBlock;
+  const int64_t last_block = (ks.size() - 1) / kChannelBlock;
+  if (ks.size() % kChannelBlock != 0) {
+    std::memset(packed + last_block * block_floats, 0, static_cast<size_t>(block_floats) * sizeof(float));
+  }
+  if (a.transposed) {
+    for (int64_t k = 0; k < ks.size(); ++k) {
+      const float* from = a.data + (ks.begin + k) * a.leading + rows.begin;
+      float* to = packed + k / kChannelBlock * block_floats + k % kChannelBlock;
+      for (int64_t row = 0; row < rows.size(); ++row) to[row * kChannelBlock] = from[row];
     }
-    std::memset(packed, 0, static_cast<size_t>(rows.size() * kChannelBlock) * sizeof(float));
-    for (int64_t row = rows.begin; row < rows.end; ++row, packed += kChannelBlock) {
-      for (int64_t i = 0; i < count; ++i) packed[i] = a.at(row, k + i);
+    return;
+  }
+  for (int64_t row = 0; row < rows.size(); ++row) {
+    const float* from = a.data + (rows.begin + row) * a.leading + ks.begin;
+    float* to = packed + row * kChannelBlock;
+    for (int64_t k = 0; k < ks.size(); k += kChannelBlock, to += block_floats) {
+      const int64_t count = std::min(kChannelBlock, ks.size() - k);
+      if (count == kChannelBlock) {
+        std::memcpy(to, from + k, kChannelBlock * sizeof(float));
+      } else {
+        std::copy_n(from + k, count, to);
+      }
     }
   }
 }
 
-/// op(b)[ks, 32 columns from n] as [k][32], zeros after the last column and up to the next whole block of 16
-/// in k.
-void pack_b_panel(const Operand& b, Range ks, int64_t n, int64_t columns, float* packed) {
-  for (int64_t k = ks.begin; k < ks.end; ++k, packed += kFilterBlock) {
-    if (!b.transposed && columns == kFilterBlock) {
-      std::memcpy(packed, b.data + k * b.leading + n, kFilterBlock * sizeof(float));
-      continue;
-    }
-    for (int64_t i = 0; i < kFilterBlock; ++i) packed[i] = i < columns ? b.at(k, n + i) : 0.0f;
+/// op(b)[ks, ns] as panels [n/32][k][32], zeros after the last column and up to the next whole block of 16 in
+/// k.
+void pack_b(const Operand& b, Range ks, Range ns, float* packed) {
+  const int64_t k_stored = round_up(ks.size(), kChannelBlock);
+  const int64_t panel_floats = k_stored * kFilterBlock;
+  const int64_t panels = ceil_div(ns.size(), kFilterBlock);
+  if (k_stored != ks.size() || panels * kFilterBlock != ns.size()) {
+    std::memset(packed, 0, static_cast<size_t>(panels * panel_floats) * sizeof(float));
   }
-  const int64_t missing = round_up(ks.size(), kChannelBlock) - ks.size();
-  std::memset(packed, 0, static_cast<size_t>(missing * kFilterBlock) * sizeof(float));
+  if (b.transposed) {
+    for (int64_t n = 0; n < ns.size(); ++n) {
+      const float* from = b.data + (ns.begin + n) * b.leading + ks.begin;
+      float* to = packed + n / kFilterBlock * panel_floats + n % kFilterBlock;
+      for (int64_t k = 0; k < ks.size(); ++k) to[k * kFilterBlock] = from[k];
+    }
+    return;
+  }
+  for (int64_t k = 0; k < ks.size(); ++k) {
+    const float* from = b.data + (ks.begin + k) * b.leading + ns.begin;
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      float* to = packed + panel * panel_floats + k * kFilterBlock;
+      const int64_t count = std::min(kFilterBlock, ns.size() - panel * kFilterBlock);
+      if (count == kFilterBlock) {
+        std::memcpy(to, from + panel * kFilterBlock, kFilterBlock * sizeof(float));
+      } else {
+        std::copy_n(from + panel * kFilterBlock, count, to);
+      }
+    }
+  }
 }
 
 /// c[rows, n .. n+columns) (+)= packed A * one packed panel of B. Columns short of 32 go through `edge`, rows
 /// x 32.
 void multiply_panel(const MicroKernels& micro, const float* packed_a, const float* panel, int64_t rows,
-                    int64_t kc, float* c, int64_t leading, int64_t columns, bool add, float* edge) {
+                    int64_t kc, const float* next_panel, float* c, int64_t leading, int64_t columns, bool add,
+                    float* edge) {
   static constexpr int64_t kNoOffset[] = {0};
   const bool whole = columns == kFilterBlock;
   micro.tile_product({
@@ -89,6 +120,8 @@ void multiply_panel(const MicroKernels& micro, const float* packed_a, const floa
       .length = kChannelBlock,
       .w = panel,
       .w_row_stride = 0,
+      .w_next = next_panel,
+      .w_next_floats = round_up(kc, kChannelBlock) * kFilterBlock,
       .epilogue = {.y = whole ? c : edge,
                    .residual = whole && add ? c : nullptr,
                    .bias = nullptr,
@@ -135,10 +168,11 @@ class Gemm {
     const int64_t panels = ceil_div(ns.size(), kFilterBlock);
     const int64_t panel_floats = round_up(ks.size(), kChannelBlock) * kFilterBlock;
     ThreadPool& threads = device_.threads();
-    threads.parallel_for(panels, [&](int64_t panel, int) {
-      const int64_t n = ns.begin + panel * kFilterBlock;
-      pack_b_panel(b_, ks, n, std::min(kFilterBlock, ns.end - n),
-                   packed_b_.data<float>() + panel * panel_floats);
+    const int64_t groups = ceil_div(panels, kPackedTogether);
+    threads.parallel_for(groups, [&](int64_t group, int) {
+      const int64_t n = ns.begin + group * kPackedTogether * kFilterBlock;
+      pack_b(b_, ks, {n, std::min(n + kPackedTogether * kFilterBlock, ns.end)},
+             packed_b_.data<float>() + group * kPackedTogether * panel_floats);
     });
     const int64_t m_parts = ceil_div(m_, kMc);
     const int64_t n_parts = parts_for(m_parts, panels, threads.thread_count());
@@ -154,9 +188,10 @@ class Gemm {
       const Range part = part_of(panels, n_parts, item % n_parts);
       for (int64_t panel = part.begin; panel < part.end; ++panel) {
         const int64_t n = ns.begin + panel * kFilterBlock;
-        multiply_panel(device_.micro(), a, packed_b_.data<float>() + panel * panel_floats, rows.size(),
-                       ks.size(), c_ + rows.begin * n_ + n, n_, std::min(kFilterBlock, ns.end - n),
-                       accumulate_ || ks.begin > 0, a + m_block_ * kKc);
+        const float* b = packed_b_.data<float>() + panel * panel_floats;
+        multiply_panel(device_.micro(), a, b, rows.size(), ks.size(),
+                       panel + 1 < part.end ? b + panel_floats : nullptr, c_ + rows.begin * n_ + n, n_,
+                       std::min(kFilterBlock, ns.end - n), accumulate_ || ks.begin > 0, a + m_block_ * kKc);
       }
     });
   }

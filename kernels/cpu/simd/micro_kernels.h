@@ -50,6 +50,8 @@ struct TileProductArgs {
   int64_t length;
   const float* w;
   int64_t w_row_stride;
+  const float* w_next;  ///< what the next call will read as w, brought into L2 meanwhile; may be null
+  int64_t w_next_floats;
   Epilogue epilogue;
 };
 

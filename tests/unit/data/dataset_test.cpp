@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <algorithm>
+#include <cstdlib>
+
 #include "data/image_write.h"
 #include "kernels/tensor/error.h"
 #include "tests/support/temporary_directory.h"
@@ -441,6 +444,31 @@ TEST(Npy, RefusesBrokenFiles) {
   expect_refused(options, "label 2 of image 1, expected 0 to 1");
   folder.write("test_labels.npy", npy_images("(3,)", "\0\1\1"s));
   expect_refused(options, "3 labels for the 2 images");
+}
+
+TEST(RealData, HasTheSplitsOfItsProtocol) {
+  const char* root = std::getenv("PANDA_DATA");
+  if (root == nullptr) GTEST_SKIP() << "PANDA_DATA is unset: no real data sets to open";
+  const std::string place = root;
+  const Dataset cifar = open_dataset(options_for("cifar10", place + "/cifar10", "bird"));
+  EXPECT_EQ(cifar.train->size(), 5000);
+  EXPECT_EQ(cifar.test->size(), 10000);
+  EXPECT_EQ(cifar.train->load(4999).channels, 3);
+  const Dataset fashion = open_dataset(options_for("fashion-mnist", place + "/fashion-mnist", "Coat"));
+  EXPECT_EQ(fashion.train->size(), 6000);
+  EXPECT_EQ(fashion.test->size(), 10000);
+  EXPECT_EQ(fashion.test->load(9999).width, 28);
+  const Dataset toothbrush = open_dataset(options_for("mvtec", place + "/toothbrush"));
+  EXPECT_TRUE(toothbrush.test->has_masks());
+  int64_t marked = 0;
+  for (int64_t i = 0; i < toothbrush.test->size(); ++i) {
+    const Image image = toothbrush.test->load(i);
+    const Image mask = toothbrush.test->load_mask(i, image.height, image.width);
+    const auto anomalous = std::count(mask.pixels.begin(), mask.pixels.end(), 255);
+    EXPECT_EQ(anomalous > 0, toothbrush.test->sample(i).label == 1) << toothbrush.test->sample(i).file;
+    marked += anomalous;
+  }
+  EXPECT_GT(marked, 0);
 }
 
 }  // namespace

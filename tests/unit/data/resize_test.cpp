@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "data/resize_blend.h"
 #include "kernels/tensor/error.h"
+#include "kernels/tensor/random.h"
 #include "tests/unit/data/support.h"
 
 namespace panda::data {
@@ -59,6 +61,39 @@ TEST(ResizeBilinear, RefusesEmptyAndHugeTargets) {
   EXPECT_THROW((void)resize_bilinear(image, int64_t{1} << 25, 5), InvalidArgument);
   EXPECT_THROW((void)resize_bilinear(Image(), 5, 5), InvalidArgument);
   EXPECT_THROW((void)resize_bilinear_region(image, 5, 5, {3, 0, 3, 1}), InvalidArgument);
+}
+
+TEST(Blend, EveryVariantGivesTheSameBits) {
+  Random random(11);
+  for (int round = 0; round < 300; ++round) {
+    const int64_t taps = 1 + random.next_below(40);
+    const int64_t size = random.next_below(70);
+    const int64_t stride = size + random.next_below(5);
+    std::vector<uint8_t> in(static_cast<size_t>((taps - 1) * stride + size));
+    for (uint8_t& sample : in) sample = round % 3 == 0 ? 255 : static_cast<uint8_t>(random.next_below(256));
+    std::vector<int32_t> weights(static_cast<size_t>(taps));
+    // Sums a little above 2^22, so that 255 must be clipped.
+    for (int32_t& weight : weights)
+      weight = static_cast<int32_t>(((1 << resize::kFractionBits) + (1 << 16)) / taps);
+    std::vector<uint8_t> best(static_cast<size_t>(size) + 1, 77);
+    std::vector<uint8_t> portable = best;
+    resize::best_blend()(in.data(), stride, weights.data(), taps, best.data(), size);
+    resize::blend_portable(in.data(), stride, weights.data(), taps, portable.data(), size);
+    ASSERT_EQ(best, portable) << taps << " taps, size " << size;
+    ASSERT_EQ(best.back(), 77);
+  }
+}
+
+TEST(Blend, RoundsAndClips) {
+  const uint8_t in[2] = {1, 255};
+  const int32_t half[1] = {1 << 21};
+  uint8_t out[2] = {0, 0};
+  resize::blend_portable(in, 2, half, 1, out, 2);
+  EXPECT_EQ(out[0], 1);    // 0.5 rounds up
+  EXPECT_EQ(out[1], 128);  // 127.5
+  const int32_t large[1] = {(1 << 22) + (1 << 15)};
+  resize::blend_portable(in, 2, large, 1, out, 2);
+  EXPECT_EQ(out[1], 255);  // 256.99 is clipped
 }
 
 TEST(ShortSideExtent, TruncatesTheLongSideAsTorchvision) {

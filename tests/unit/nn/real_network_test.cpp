@@ -1,7 +1,7 @@
 // Real networks on real photographs, from files to predicted classes, against torchvision and PyTorch
 // (tests/golden/make_imagenet_goldens.py). Needs $PANDA_DATA.
 //
-// The first images of the sample are taken, as many as PANDA_TEST_IMAGES says (default 8; 1000 is all,
+// The first images of the sample are taken, as many as PANDA_TEST_IMAGES says (default 32; 1000 is all,
 // bench/imagenet_top1 does that with figures).
 
 #include <gtest/gtest.h>
@@ -19,8 +19,8 @@
 namespace panda::nn {
 namespace {
 
-constexpr size_t kDefaultImages = 8;
-constexpr size_t kBatch = 4;
+constexpr size_t kDefaultImages = 32;
+constexpr size_t kBatch = 8;
 
 std::map<std::string, std::vector<double>> read_goldens(const std::string& model) {
   std::ifstream file(std::string(PANDA_SOURCE_DIR) + "/tests/golden/imagenet_goldens.txt");

@@ -30,7 +30,7 @@ void read_all(const std::vector<uint8_t>& bytes) {
 
 TEST(Zip, ReadsStoredAndDeflatedMembers) {
   std::string large;
-  for (int i = 0; i < 300'000; ++i) large += static_cast<char>(i * i % 251);
+  for (int64_t i = 0; i < 300'000; ++i) large += static_cast<char>(i * i % 251);
   const ZipArchive archive = open_bytes(build_zip(
       {stored_part("a", "one"), deflated_part("b", large), deflated_part("c", ""), stored_part("d/e", "")}));
   EXPECT_EQ(content(archive, "a"), "one");

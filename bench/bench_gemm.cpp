@@ -1,0 +1,132 @@
+// gemm on the cpu device beside OpenBLAS (where its library is installed), each verified, then timed. How to
+// read it: bench/METHOD.md.
+//   OPENBLAS_CORETYPE=SKYLAKEX bench_gemm --benchmark_enable_random_interleaving=true
+//   --benchmark_repetitions=9
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <vector>
+
+#include "bench/peak.h"
+#include "kernels/device_registry.h"
+#include "kernels/gemm.h"
+#include "kernels/tensor/parallel.h"
+
+#if defined(PANDA_BENCH_OPENBLAS)
+#include <cblas.h>
+#endif
+
+namespace panda::kernels {
+namespace {
+
+struct Sizes {
+  int64_t m, n, k;
+};
+// Squares, the 1x1 convolutions as products, and a skinny one.
+constexpr Sizes kSizes[] = {{256, 256, 256},  {512, 512, 512},  {1024, 1024, 1024}, {2048, 2048, 2048},
+                            {3136, 64, 256},  {3136, 256, 64},  {784, 512, 128},    {196, 1024, 256},
+                            {196, 256, 1024}, {16, 1000, 2048}, {1000, 1000, 1000}};
+
+Device& device() {
+  static const std::unique_ptr<Device> cpu = make_device({"cpu", 0, ""});
+  return *cpu;
+}
+
+std::vector<float> random_values(int64_t count, uint64_t seed) {
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) {
+    seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+    value = static_cast<float>(static_cast<double>(seed >> 40) * 0x1p-23 - 1);
+  }
+  return values;
+}
+
+struct Problem {
+  Sizes size;
+  std::vector<float> a, b, c;
+
+  explicit Problem(const Sizes& s)
+      : size(s),
+        a(random_values(s.m * s.k, 1)),
+        b(random_values(s.k * s.n, 2)),
+        c(static_cast<size_t>(s.m * s.n)) {}
+
+  void ours() {
+    gemm(device(), {ConstTensorView(a.data(), DType::kF32, {size.m, size.k}, device()),
+                    ConstTensorView(b.data(), DType::kF32, {size.k, size.n}, device()),
+                    TensorView(c.data(), DType::kF32, {size.m, size.n}, device())});
+  }
+#if defined(PANDA_BENCH_OPENBLAS)
+  void openblas() {
+    const auto m = static_cast<blasint>(size.m), n = static_cast<blasint>(size.n),
+               k = static_cast<blasint>(size.k);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1.0f, a.data(), k, b.data(), n, 0.0f,
+                c.data(), n);
+  }
+#endif
+
+  /// The largest error of some elements, relative to the sum of the absolute terms.
+  [[nodiscard]] double largest_error() const {
+    double largest = 0;
+    for (int64_t sample = 0; sample < 100; ++sample) {
+      const int64_t row = sample * 37 % size.m, column = sample * 53 % size.n;
+      double sum = 0, terms = 0;
+      for (int64_t i = 0; i < size.k; ++i) {
+        const double term =
+            double{a[static_cast<size_t>(row * size.k + i)]} * b[static_cast<size_t>(i * size.n + column)];
+        sum += term;
+        terms += std::abs(term);
+      }
+      largest = std::max(largest, std::abs(sum - c[static_cast<size_t>(row * size.n + column)]) / terms);
+    }
+    return largest;
+  }
+};
+
+void run(benchmark::State& state, const Sizes& sizes, void (Problem::*multiply)()) {
+  Problem problem(sizes);
+  (problem.*multiply)();
+  const double error = problem.largest_error();
+  if (!(error <= 1e-5)) {
+    state.SkipWithError(text("wrong result: error ", error).c_str());
+    return;
+  }
+  for (auto _ : state) {
+    (problem.*multiply)();
+    benchmark::ClobberMemory();
+  }
+  const double flops = 2.0 * static_cast<double>(sizes.m * sizes.n * sizes.k);
+  state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["peak_percent"] =
+      benchmark::Counter(flops * 1e-7 / bench::fma_peak_gflops(device().threads().thread_count()),
+                         benchmark::Counter::kIsIterationInvariantRate);
+}
+
+}  // namespace
+}  // namespace panda::kernels
+
+int main(int argc, char** argv) {
+  using panda::kernels::Problem;
+  const auto add = [](const std::string& who, const panda::kernels::Sizes& s, void (Problem::*multiply)()) {
+    const std::string name = panda::text(who, "/", s.m, "x", s.n, "x", s.k);
+    benchmark::RegisterBenchmark(
+        name.c_str(), [&s, multiply](benchmark::State& state) { panda::kernels::run(state, s, multiply); })
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
+  };
+  for (const auto& s : panda::kernels::kSizes) {
+    add("panda", s, &Problem::ours);
+#if defined(PANDA_BENCH_OPENBLAS)
+    add("openblas", s, &Problem::openblas);
+#endif
+  }
+#if defined(PANDA_BENCH_OPENBLAS)
+  openblas_set_num_threads(panda::kernels::device().threads().thread_count());
+  benchmark::AddCustomContext("openblas", openblas_get_config());
+  benchmark::AddCustomContext("openblas_core", openblas_get_corename());
+#endif
+  benchmark::AddCustomContext("device", panda::kernels::device().description());
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -1,0 +1,69 @@
+// One network on the cpu device, run on demand: the half of bench/peers/resnet_torch.py that is ours, driven
+// by lines on standard input so that our runs and the peer's alternate.
+//   bench_resnet weights.safetensors
+//     input FILE.npy   f32 N,3,H,W, dense
+//     run              one forward pass from images to logits; answers with its seconds
+//     write FILE.npy   the logits of the last run
+// Every command is answered by one line; the first line describes the device.
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "bench/peak.h"
+#include "kernels/device_registry.h"
+#include "kernels/tensor/parallel.h"
+#include "nn/resnet.h"
+#include "weights/npy.h"
+#include "weights/weights_file.h"
+
+namespace panda {
+namespace {
+
+void answer(const std::string& line) {
+  std::cout << line << std::endl;
+}
+
+void serve(const std::string& weights_path) {
+  const std::unique_ptr<Device> device = kernels::make_device({"cpu", 0, ""});
+  const std::unique_ptr<NamedTensors> weights = weights::open_weights(weights_path);
+  nn::Resnet network(*device, nn::detect_resnet(*weights), *weights);
+  Tensor images;
+  Tensor logits;
+  const int threads = device->threads().thread_count();
+  answer(text("cpu: ", device->description(), ", ", bench::fma_peak_gflops(threads), " GFLOP/s FMA peak"));
+  std::string command;
+  while (std::cin >> command) {
+    std::string path;
+    if (command == "run") {
+      const auto start = std::chrono::steady_clock::now();
+      logits = network.forward(images, {.stages = {}, .features = false, .logits = true}).logits;
+      answer(text(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()));
+    } else if (command == "input" && std::cin >> path) {
+      images = weights::read_npy(path);
+      answer("ok");
+    } else if (command == "write" && std::cin >> path) {
+      weights::write_npy(path, logits);
+      answer("ok");
+    } else {
+      throw InvalidArgument(text("bench_resnet: unknown command '", printable(command), "'"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace panda
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::cerr << "usage: bench_resnet weights.safetensors\n";
+    return 2;
+  }
+  try {
+    panda::serve(argv[1]);
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << '\n';
+    return 1;
+  }
+  return 0;
+}
