@@ -115,40 +115,47 @@ void Dn2::save(const std::string& path, const NamedTensors& weights, const FitMa
   write_fitted_model(path, "dn2", fields, tensors);
 }
 
-Dn2 Dn2::load(Device& device, const FittedModelFile& file) {
+Dn2State read_dn2_state(const FittedModelFile& file) {
   if (file.method() != "dn2") {
     throw FormatError(file.source(),
                       text("a model of the method ", printable(file.method()), ", expected dn2"));
   }
-  Dn2Options options;
+  Dn2State state;
   try {
-    options.score.rule = score_rule_from_name(file.text_field("option.score"));
+    state.options.score.rule = score_rule_from_name(file.text_field("option.score"));
   } catch (const InvalidArgument& error) {
     throw FormatError(file.source(), error.what());
   }
-  options.score.k = file.integer_field("option.k", 1, INT64_MAX);
-  options.score.normalize = file.flag_field("option.normalize");
-  options.transform = get_transform(file);
-  if (file.has("threshold.false_alarm_rate"))
-    options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
+  state.options.score.k = file.integer_field("option.k", 1, INT64_MAX);
+  state.options.score.normalize = file.flag_field("option.normalize");
+  state.options.transform = get_transform(file);
+  if (file.has("threshold.false_alarm_rate")) {
+    state.options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
+  }
+  const bool center = state.options.score.rule == ScoreRule::kCenter;
+  state.reference =
+      file.load(reference_name(state.options.score.rule), center ? DType::kF64 : DType::kF32, 2);
+  state.training_count = file.integer_field("training_count", 1, INT64_MAX);
+  const Tensor scores = file.load("calibration_scores", DType::kF64, 1);
+  state.calibration_scores.assign(scores.data<double>(), scores.data<double>() + scores.numel());
+  return state;
+}
 
+Dn2 Dn2::load(Device& device, const FittedModelFile& file) {
+  const Dn2State state = read_dn2_state(file);
   const PrefixedTensors parameters(file.tensors(), kNetworkPrefix);
-  const nn::ResnetConfig config = feature_config(parameters, options.transform);
-  const bool center = options.score.rule == ScoreRule::kCenter;
-  const Tensor reference =
-      file.load(reference_name(options.score.rule), center ? DType::kF64 : DType::kF32, 2);
-  if (reference.shape()[1] != config.feature_channels()) {
-    throw FormatError(file.source(),
-                      text("the ", reference_name(options.score.rule), " has ", reference.shape()[1],
-                           " features, but the network gives ", config.feature_channels()));
+  const nn::ResnetConfig config = feature_config(parameters, state.options.transform);
+  if (state.reference.shape()[1] != config.feature_channels()) {
+    throw FormatError(file.source(), text("the ", reference_name(state.options.score.rule), " has ",
+                                          state.reference.shape()[1], " features, but the network gives ",
+                                          config.feature_channels()));
   }
   try {
     Dn2 model(std::make_unique<nn::Resnet>(device, config, parameters),
-              FeatureScorer(device, reference, options.score));
-    model.options_ = options;
-    model.training_count_ = file.integer_field("training_count", 1, INT64_MAX);
-    const Tensor scores = file.load("calibration_scores", DType::kF64, 1);
-    model.calibration_scores_.assign(scores.data<double>(), scores.data<double>() + scores.numel());
+              FeatureScorer(device, state.reference, state.options.score));
+    model.options_ = state.options;
+    model.training_count_ = state.training_count;
+    model.calibration_scores_ = state.calibration_scores;
     model.set_threshold();
     return model;
   } catch (const InvalidArgument& error) {

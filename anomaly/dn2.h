@@ -23,6 +23,16 @@ struct Dn2Options {
   std::optional<double> false_alarm_rate;
 };
 
+/// What a model file holds beside the network.
+struct Dn2State {
+  Dn2Options options;
+  Tensor reference;  ///< FeatureScorer::reference
+  int64_t training_count = 0;
+  std::vector<double> calibration_scores;
+};
+/// Throws FormatError.
+[[nodiscard]] Dn2State read_dn2_state(const FittedModelFile& file);
+
 class Dn2 {
  public:
   /// `weights` must outlive the model until it is saved: the network's tensors are copied from it, as they

@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "kernels/tensor/error.h"
@@ -114,7 +115,8 @@ void write_fitted_model(const std::string& path, const std::string& method, cons
   writer.commit();
 }
 
-FittedModelFile::FittedModelFile(weights::ByteSourcePtr source) : file_(std::move(source)) {
+FittedModelFile::FittedModelFile(weights::ByteSourcePtr source, DigestCheck check)
+    : file_(std::move(source)) {
   const weights::Metadata& metadata = file_.metadata();
   const auto format = metadata.find("format");
   if (format == metadata.end() || format->second != kFormat) {
@@ -128,7 +130,7 @@ FittedModelFile::FittedModelFile(weights::ByteSourcePtr source) : file_(std::mov
              version > kFittedModelVersion ? ": use a newer panda, or fit it again with this one"
                                            : ": fit it again with this panda"));
   }
-  if (text_field(kDigestKey) != content_digest(metadata, file_)) {
+  if (check == DigestCheck::kRequired && text_field(kDigestKey) != content_digest(metadata, file_)) {
     throw FormatError(
         file_.source(),
         "the model is damaged: its content does not match its SHA-256; fit it again or restore the file");
@@ -156,6 +158,14 @@ double FittedModelFile::real_field(const std::string& key) const {
   if (!std::isfinite(value))
     throw FormatError(file_.source(), text("the model's field ", key, " is not finite"));
   return value;
+}
+
+float FittedModelFile::float_field(const std::string& key) const {
+  const double value = real_field(key);
+  if (std::abs(value) > double{std::numeric_limits<float>::max()}) {
+    throw FormatError(file_.source(), text("the model's field ", key, " is ", value, ", beyond a float"));
+  }
+  return static_cast<float>(value);
 }
 
 bool FittedModelFile::flag_field(const std::string& key) const {
@@ -198,7 +208,7 @@ void put_transform(weights::Metadata& fields, const data::ImageTransform& transf
 }
 
 data::ImageTransform get_transform(const FittedModelFile& file) {
-  constexpr int64_t kMaxExtent = 1 << 16;
+  constexpr int64_t kMaxExtent = 4096;  // what --resize and --crop take
   data::ImageTransform transform;
   const std::string& mode_name = file.text_field("transform.resize_mode");
   bool known = false;
@@ -213,8 +223,8 @@ data::ImageTransform get_transform(const FittedModelFile& file) {
   transform.crop = file.integer_field("transform.crop", 1, kMaxExtent);
   transform.channels = file.integer_field("transform.channels", 1, 3);
   for (size_t c = 0; c < 3; ++c) {
-    transform.mean[c] = static_cast<float>(file.real_field(text("transform.mean.", c)));
-    transform.stddev[c] = static_cast<float>(file.real_field(text("transform.stddev.", c)));
+    transform.mean[c] = file.float_field(text("transform.mean.", c));
+    transform.stddev[c] = file.float_field(text("transform.stddev.", c));
   }
   try {
     transform.check();

@@ -91,12 +91,15 @@ class PrefixedTensors final : public NamedTensors {
 void write_fitted_model(const std::string& path, const std::string& method, const weights::Metadata& fields,
                         const NamedTensors& tensors);
 
+/// kSkipped: for who looks into a damaged file, and for fuzzing what lies behind the check.
+enum class DigestCheck : uint8_t { kRequired, kSkipped };
+
 /// A model opened for scoring. Throws FormatError for anything that is no whole model of this version, naming
 /// what and what to do.
 class FittedModelFile {
  public:
   explicit FittedModelFile(const std::string& path) : FittedModelFile(weights::file_source(path)) {}
-  explicit FittedModelFile(weights::ByteSourcePtr source);
+  explicit FittedModelFile(weights::ByteSourcePtr source, DigestCheck check = DigestCheck::kRequired);
 
   [[nodiscard]] std::string source() const { return file_.source(); }
   [[nodiscard]] const std::string& method() const { return text_field("method"); }
@@ -105,6 +108,8 @@ class FittedModelFile {
   [[nodiscard]] const std::string& text_field(const std::string& key) const;
   [[nodiscard]] int64_t integer_field(const std::string& key, int64_t minimum, int64_t maximum) const;
   [[nodiscard]] double real_field(const std::string& key) const;
+  /// A real that a float can hold.
+  [[nodiscard]] float float_field(const std::string& key) const;
   [[nodiscard]] bool flag_field(const std::string& key) const;
   /// The tensor, after the check of dtype and rank; finite elements only.
   [[nodiscard]] Tensor load(const std::string& name, DType dtype, int rank) const;

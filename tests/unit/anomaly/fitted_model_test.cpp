@@ -187,6 +187,7 @@ TEST(FittedModel, RefusesATransformThatCannotBe) {
                                                         {"transform.channels", "2"},
                                                         {"transform.stddev.0", "0"},
                                                         {"transform.mean.1", "nan"},
+                                                        {"transform.mean.2", "1e39"},
                                                         {"transform.resize_mode", "long-side"}}) {
     EXPECT_NE(failure_with(key, value), "no FormatError") << key << " = " << value;
   }
