@@ -3,7 +3,7 @@
 
 Both get the same weights, the same images and the same number of threads. Outputs are compared before anything is timed. Writes one JSON
 file: for each network and batch size the times of both, and the ratio torch / ours of the medians and of the minima
-(above 1: ours is faster). What the figures mean: bench/METHOD.md.
+(above 1: ours is faster). On a machine that others use too, --clock cpu with --threads 1 compares processor time. What the figures mean: bench/METHOD.md.
 
   resnet_torch.py --program build/release/bin/bench_resnet --output bench/results/<machine>/<date>-<commit>.json
 """
@@ -99,11 +99,12 @@ def measure(name, batches, arguments, folder):
             if not error < 1e-5:
                 raise RuntimeError(f"{name} batch {batch}: outputs differ by {error}")
             ours_seconds, torch_seconds = [], []
+            clock = time.perf_counter if arguments.clock == "wall" else time.process_time
             for repetition in range(arguments.repetitions + 1):
-                seconds = float(ours.ask("run"))
-                start = time.perf_counter()
+                seconds = float(ours.ask("run").split()[arguments.clock == "cpu"])
+                start = clock()
                 model(images)
-                peer = time.perf_counter() - start
+                peer = clock() - start
                 if repetition > 0:  # the first warms up
                     ours_seconds.append(seconds)
                     torch_seconds.append(peer)
@@ -131,8 +132,11 @@ def main():
     parser.add_argument("--batches", default="1,16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--note", default="", help="kept in the JSON: what else ran on the machine")
     arguments = parser.parse_args()
+    if arguments.clock == "cpu" and arguments.threads != 1:
+        parser.error("--clock cpu needs --threads 1: waiting threads take processor time too")
     torch.set_num_threads(arguments.threads)
     results, device = [], ""
     load_before = os.getloadavg()
@@ -146,7 +150,7 @@ def main():
         os.path.dirname(arguments.program)), "CMakeCache.txt")))
     report = {
         "what": "ResNet forward pass, images to logits, f32, 224x224", "peer": "PyTorch eager, inference_mode",
-        "machine": processor_facts(), "device": device, "threads": arguments.threads, "repetitions": arguments.repetitions,
+        "machine": processor_facts(), "device": device, "threads": arguments.threads, "clock": arguments.clock, "repetitions": arguments.repetitions,
         "torch": torch.__version__, "torchvision": torchvision.__version__, "mkldnn": torch.backends.mkldnn.is_available(),
         "compiler": command_output(compiler[1], "--version").split("\n")[0] if compiler else "",
         "commit": command_output("git", "rev-parse", "--short", "HEAD"), "date": time.strftime("%Y-%m-%d"),
