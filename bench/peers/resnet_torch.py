@@ -37,6 +37,16 @@ def processor_facts():
             "cores": os.cpu_count(), "system": platform.platform()}
 
 
+def wait_for_quiet(limit_seconds):
+    """Returns once no other process has been running for 0.2 s, or when the limit is over."""
+    end = time.monotonic() + limit_seconds
+    calm = 0
+    while calm < 10 and time.monotonic() < end:
+        running = int(re.search(r"procs_running (\d+)", open("/proc/stat").read())[1])
+        calm = calm + 1 if running <= 1 else 0
+        time.sleep(0.02)
+
+
 class Ours:
     """bench_resnet as a child; each call is one line to it and one line back."""
 
@@ -101,6 +111,7 @@ def measure(name, batches, arguments, folder):
             ours_seconds, torch_seconds = [], []
             clock = time.perf_counter if arguments.clock == "wall" else time.process_time
             for repetition in range(arguments.repetitions + 1):
+                wait_for_quiet(arguments.wait)
                 seconds = float(ours.ask("run").split()[arguments.clock == "cpu"])
                 start = clock()
                 model(images)
@@ -132,6 +143,7 @@ def main():
     parser.add_argument("--batches", default="1,16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--wait", type=float, default=0, help="seconds to wait, before each pair of runs, for other programs to pause")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--note", default="", help="kept in the JSON: what else ran on the machine")
     arguments = parser.parse_args()
@@ -150,7 +162,7 @@ def main():
         os.path.dirname(arguments.program)), "CMakeCache.txt")))
     report = {
         "what": "ResNet forward pass, images to logits, f32, 224x224", "peer": "PyTorch eager, inference_mode",
-        "machine": processor_facts(), "device": device, "threads": arguments.threads, "clock": arguments.clock, "repetitions": arguments.repetitions,
+        "machine": processor_facts(), "device": device, "threads": arguments.threads, "clock": arguments.clock, "wait_seconds": arguments.wait, "repetitions": arguments.repetitions,
         "torch": torch.__version__, "torchvision": torchvision.__version__, "mkldnn": torch.backends.mkldnn.is_available(),
         "compiler": command_output(compiler[1], "--version").split("\n")[0] if compiler else "",
         "commit": command_output("git", "rev-parse", "--short", "HEAD"), "date": time.strftime("%Y-%m-%d"),
