@@ -2,9 +2,11 @@
 // by lines on standard input so that our runs and the peer's alternate.
 //   bench_resnet weights.safetensors
 //     input FILE.npy   f32 N,3,H,W, dense
-//     run              one forward pass from images to logits; answers with its seconds
-//     write FILE.npy   the logits of the last run
+//     run              one forward pass from images to logits; answers with its seconds, and the process's
+//     processor seconds write FILE.npy   the logits of the last run
 // Every command is answered by one line; the first line describes the device.
+#include <time.h>
+
 #include <chrono>
 #include <cstdio>
 #include <iostream>
@@ -19,6 +21,12 @@
 
 namespace panda {
 namespace {
+
+double processor_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
 
 void answer(const std::string& line) {
   std::cout << line << std::endl;
@@ -36,9 +44,11 @@ void serve(const std::string& weights_path) {
   while (std::cin >> command) {
     std::string path;
     if (command == "run") {
+      const double cpu_start = processor_seconds();
       const auto start = std::chrono::steady_clock::now();
       logits = network.forward(images, {.stages = {}, .features = false, .logits = true}).logits;
-      answer(text(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()));
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      answer(text(seconds, " ", processor_seconds() - cpu_start));
     } else if (command == "input" && std::cin >> path) {
       images = weights::read_npy(path);
       answer("ok");

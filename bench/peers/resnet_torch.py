@@ -3,7 +3,7 @@
 
 Both get the same weights, the same images and the same number of threads. Outputs are compared before anything is timed. Writes one JSON
 file: for each network and batch size the times of both, and the ratio torch / ours of the medians and of the minima
-(above 1: ours is faster). What the figures mean: bench/METHOD.md.
+(above 1: ours is faster). On a machine that others use too, --clock cpu with --threads 1 compares processor time. What the figures mean: bench/METHOD.md.
 
   resnet_torch.py --program build/release/bin/bench_resnet --output bench/results/<machine>/<date>-<commit>.json
 """
@@ -35,6 +35,16 @@ def processor_facts():
     field = lambda name: (re.search(rf"^{name}\s*:\s*(.*)$", info, re.M) or [None, ""])[1]
     return {"model": field("model name"), "family": field("cpu family"), "model_number": field("model"),
             "cores": os.cpu_count(), "system": platform.platform()}
+
+
+def wait_for_quiet(limit_seconds):
+    """Returns once no other process has been running for 0.2 s, or when the limit is over."""
+    end = time.monotonic() + limit_seconds
+    calm = 0
+    while calm < 10 and time.monotonic() < end:
+        running = int(re.search(r"procs_running (\d+)", open("/proc/stat").read())[1])
+        calm = calm + 1 if running <= 1 else 0
+        time.sleep(0.02)
 
 
 class Ours:
@@ -99,11 +109,13 @@ def measure(name, batches, arguments, folder):
             if not error < 1e-5:
                 raise RuntimeError(f"{name} batch {batch}: outputs differ by {error}")
             ours_seconds, torch_seconds = [], []
+            clock = time.perf_counter if arguments.clock == "wall" else time.process_time
             for repetition in range(arguments.repetitions + 1):
-                seconds = float(ours.ask("run"))
-                start = time.perf_counter()
+                wait_for_quiet(arguments.wait)
+                seconds = float(ours.ask("run").split()[arguments.clock == "cpu"])
+                start = clock()
                 model(images)
-                peer = time.perf_counter() - start
+                peer = clock() - start
                 if repetition > 0:  # the first warms up
                     ours_seconds.append(seconds)
                     torch_seconds.append(peer)
@@ -131,8 +143,12 @@ def main():
     parser.add_argument("--batches", default="1,16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--wait", type=float, default=0, help="seconds to wait, before each pair of runs, for other programs to pause")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--note", default="", help="kept in the JSON: what else ran on the machine")
     arguments = parser.parse_args()
+    if arguments.clock == "cpu" and arguments.threads != 1:
+        parser.error("--clock cpu needs --threads 1: waiting threads take processor time too")
     torch.set_num_threads(arguments.threads)
     results, device = [], ""
     load_before = os.getloadavg()
@@ -146,7 +162,7 @@ def main():
         os.path.dirname(arguments.program)), "CMakeCache.txt")))
     report = {
         "what": "ResNet forward pass, images to logits, f32, 224x224", "peer": "PyTorch eager, inference_mode",
-        "machine": processor_facts(), "device": device, "threads": arguments.threads, "repetitions": arguments.repetitions,
+        "machine": processor_facts(), "device": device, "threads": arguments.threads, "clock": arguments.clock, "wait_seconds": arguments.wait, "repetitions": arguments.repetitions,
         "torch": torch.__version__, "torchvision": torchvision.__version__, "mkldnn": torch.backends.mkldnn.is_available(),
         "compiler": command_output(compiler[1], "--version").split("\n")[0] if compiler else "",
         "commit": command_output("git", "rev-parse", "--short", "HEAD"), "date": time.strftime("%Y-%m-%d"),
