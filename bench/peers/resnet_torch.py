@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Forward passes of torchvision's ResNets, ours beside PyTorch (eager), alternating: ours, torch, ours, torch, ...
+"""Forward passes of torchvision's ResNets, ours beside PyTorch (eager, in both of its memory formats), alternating.
 
 Both get the same weights, the same images and the same number of threads. Outputs are compared before anything is timed. Writes one JSON
-file: for each network and batch size the times of both, and the ratio torch / ours of the medians and of the minima
-(above 1: ours is faster). On a machine that others use too, --clock cpu with --threads 1 compares processor time. What the figures mean: bench/METHOD.md.
+file: for each network and batch size the times of all, and the ratio torch / ours of the medians and of the minima, PyTorch in the
+format that is the faster one there (above 1: ours is faster). On a machine that others use too, --clock cpu with --threads 1 compares processor time. What the figures mean: bench/METHOD.md.
 
   resnet_torch.py --program build/release/bin/bench_resnet --output bench/results/<machine>/<date>-<commit>.json
 """
 import argparse
+import copy
 import json
 import os
 import platform
@@ -94,6 +95,7 @@ def measure(name, batches, arguments, folder):
     state = {key: value.contiguous() for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
     safetensors.torch.save_file(state, weights)
     ours = Ours(arguments.program, weights, arguments.threads)
+    channels_last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     results = []
     for batch in batches:
         images = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(2))
@@ -108,27 +110,31 @@ def measure(name, batches, arguments, folder):
             error = float(np.linalg.norm(np.load(output_path) - expected) / np.linalg.norm(expected))
             if not error < 1e-5:
                 raise RuntimeError(f"{name} batch {batch}: outputs differ by {error}")
-            ours_seconds, torch_seconds = [], []
+            formats = {"contiguous": (model, images), "channels_last": (channels_last, images.to(memory_format=torch.channels_last))}
+            ours_seconds, torch_seconds = [], {name: [] for name in formats}
             clock = time.perf_counter if arguments.clock == "wall" else time.process_time
             for repetition in range(arguments.repetitions + 1):
                 wait_for_quiet(arguments.wait)
                 seconds = float(ours.ask("run").split()[arguments.clock == "cpu"])
-                start = clock()
-                model(images)
-                peer = clock() - start
                 if repetition > 0:  # the first warms up
                     ours_seconds.append(seconds)
-                    torch_seconds.append(peer)
+                for format_name, (peer, peer_images) in formats.items():
+                    start = clock()
+                    peer(peer_images)
+                    elapsed = clock() - start
+                    if repetition > 0:
+                        torch_seconds[format_name].append(elapsed)
+        best = min(torch_seconds, key=lambda format_name: statistics.median(torch_seconds[format_name]))
         entry = {
-            "network": name, "batch": batch, "relative_error": error, "ours_seconds": ours_seconds, "torch_seconds": torch_seconds,
-            "ours_median_ms": 1e3 * statistics.median(ours_seconds), "torch_median_ms": 1e3 * statistics.median(torch_seconds),
-            "ours_min_ms": 1e3 * min(ours_seconds), "torch_min_ms": 1e3 * min(torch_seconds),
-            "ratio_of_medians": statistics.median(torch_seconds) / statistics.median(ours_seconds),
-            "ratio_of_minima": min(torch_seconds) / min(ours_seconds),
+            "network": name, "batch": batch, "relative_error": error, "ours_seconds": ours_seconds, "torch_seconds": torch_seconds, "torch_format": best,
+            "ours_median_ms": 1e3 * statistics.median(ours_seconds), "torch_median_ms": 1e3 * statistics.median(torch_seconds[best]),
+            "ours_min_ms": 1e3 * min(ours_seconds), "torch_min_ms": 1e3 * min(torch_seconds[best]),
+            "ratio_of_medians": statistics.median(torch_seconds[best]) / statistics.median(ours_seconds),
+            "ratio_of_minima": min(torch_seconds[best]) / min(ours_seconds),
         }
         results.append(entry)
         print(f"{name:16s} batch {batch:3d}: ours {entry['ours_median_ms']:8.2f} ms (min {entry['ours_min_ms']:8.2f}), "
-              f"torch {entry['torch_median_ms']:8.2f} ms (min {entry['torch_min_ms']:8.2f}), "
+              f"torch {best} {entry['torch_median_ms']:8.2f} ms (min {entry['torch_min_ms']:8.2f}), "
               f"ratio {entry['ratio_of_medians']:.2f} (minima {entry['ratio_of_minima']:.2f}), error {error:.1e}", flush=True)
     description = ours.description
     ours.close()
