@@ -8,4 +8,7 @@ set(CMAKE_FIND_ROOT_PATH /usr/lib/aarch64-linux-gnu /usr/aarch64-linux-gnu)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 # Static: the programs then run anywhere, and under qemu-user 7.2, which hangs when a dynamically linked one starts a thread.
 set(CMAKE_EXE_LINKER_FLAGS_INIT "-static")
+set(ZLIB_LIBRARY /usr/lib/aarch64-linux-gnu/libz.a CACHE FILEPATH "")
+set(PNG_LIBRARY /usr/lib/aarch64-linux-gnu/libpng.a CACHE FILEPATH "")
+set(JPEG_LIBRARY /usr/lib/aarch64-linux-gnu/libjpeg.a CACHE FILEPATH "")
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64)

@@ -69,7 +69,7 @@ void HostMemoryDevice::fill(void* destination, uint8_t value, int64_t bytes) {
 
 void* HostMemoryDevice::allocate_bytes(int64_t bytes) {
   if (bytes > INT64_MAX - kHugePage) return nullptr;
-  const bool large = bytes >= 4 * kHugePage;
+  const bool large = bytes >= 2 * kHugePage;
   const int64_t alignment = large ? kHugePage : kAlignment;
   void* pointer =
       std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(round_up(bytes, alignment)));
