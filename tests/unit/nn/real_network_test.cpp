@@ -8,11 +8,10 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <map>
-#include <sstream>
 
 #include "kernels/device_registry.h"
+#include "tests/support/goldens.h"
 #include "tests/support/imagenet_sample.h"
 #include "weights/safetensors.h"
 
@@ -22,28 +21,13 @@ namespace {
 constexpr size_t kDefaultImages = 32;
 constexpr size_t kBatch = 8;
 
-std::map<std::string, std::vector<double>> read_goldens(const std::string& model) {
-  std::ifstream file(std::string(PANDA_SOURCE_DIR) + "/tests/golden/imagenet_goldens.txt");
-  std::map<std::string, std::vector<double>> goldens;
-  std::string line;
-  while (std::getline(file, line)) {
-    std::istringstream fields(line);
-    std::string name;
-    std::string quantity;
-    fields >> name >> quantity;
-    if (name != model) continue;
-    for (double value = 0; fields >> value;) goldens[quantity].push_back(value);
-  }
-  return goldens;
-}
-
 class RealNetwork : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     const char* root = std::getenv("PANDA_DATA");
     if (root == nullptr) GTEST_SKIP() << "PANDA_DATA is not set: no real weights and images";
     root_ = root;
-    goldens_ = read_goldens(GetParam());
+    goldens_ = test::read_goldens("imagenet_goldens.txt", GetParam());
     ASSERT_EQ(goldens_.at("logits").size(), 1000u);
   }
   [[nodiscard]] Resnet load(Device& device) const {

@@ -4,15 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <map>
-#include <sstream>
 
 #include "kernels/device_registry.h"
 #include "kernels/tensor/random.h"
 #include "memory_tensors.h"
 #include "nn/init.h"
 #include "nn/resnet.h"
+#include "tests/support/goldens.h"
 
 namespace panda::nn {
 namespace {
@@ -20,22 +19,7 @@ namespace {
 constexpr uint64_t kSeed = 7;
 const Shape kImageShape{1, 3, 64, 48};
 
-using Goldens = std::map<std::string, std::vector<double>>;  // of one architecture, by quantity
-
-Goldens read_goldens(const std::string& arch) {
-  std::ifstream file(std::string(PANDA_SOURCE_DIR) + "/tests/golden/resnet_goldens.txt");
-  Goldens goldens;
-  std::string line;
-  while (std::getline(file, line)) {
-    std::istringstream fields(line);
-    std::string name;
-    std::string quantity;
-    fields >> name >> quantity;
-    if (name != arch) continue;
-    for (double value = 0; fields >> value;) goldens[quantity].push_back(value);
-  }
-  return goldens;
-}
+using test::Goldens;
 
 Tensor golden_images() {
   Tensor images(host(), DType::kF32, kImageShape, "images");
@@ -90,7 +74,7 @@ class ResnetGolden : public testing::TestWithParam<std::string> {};
 
 TEST_P(ResnetGolden, MatchesPyTorchOnEveryDevice) {
   const std::string arch = GetParam();
-  const Goldens goldens = read_goldens(arch);
+  const Goldens goldens = test::read_goldens("resnet_goldens.txt", arch);
   ASSERT_FALSE(goldens.empty()) << "no goldens for " << arch;
   const ResnetConfig config = resnet_config(arch);
   const MemoryTensors parameters(SeededResnetParameters(config, kSeed, BatchNormInit::kRandomized));
