@@ -50,6 +50,9 @@ AutoChoice choose_device() {
 std::unique_ptr<Device> make_device(const DeviceOptions& options) {
   const std::string name =
       options.name == "auto" || options.name.empty() ? choose_device().name : options.name;
+  if (options.precision != Precision::kF32 && (name == "cpu" || name == "reference")) {
+    throw Unsupported(text(name, ": computes in f32 only, not in ", precision_name(options.precision)));
+  }
   if (name == "cpu") return std::make_unique<cpu::CpuDevice>(thread_count_for(options), isa_for(options));
   if (name == "reference") return std::make_unique<reference::ReferenceDevice>();
   if (name == "cuda" || name.starts_with("cuda:"))

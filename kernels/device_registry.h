@@ -16,6 +16,7 @@ struct DeviceOptions {
   std::string name = "auto";  ///< what --device takes
   int threads = 0;            ///< 0: PANDA_THREADS, else all that the process may use
   std::string isa;            ///< "": PANDA_ISA, else the best the machine has
+  Precision precision = Precision::kF32;
 };
 
 /// Throws InvalidArgument for a name that no build knows, Unsupported for a device or instruction set that

@@ -112,6 +112,7 @@ kernels::DeviceOptions device_options(const ParsedOptions& options) {
   kernels::DeviceOptions device;
   device.name = options.text("device");
   if (options.has("threads")) device.threads = static_cast<int>(options.integer("threads"));
+  device.precision = precision_from_name(options.text("precision"));
   return device;
 }
 
