@@ -331,7 +331,7 @@ const RegisterCases conv_cases([](std::vector<Case>& cases) {
   // A prepared filter shows what it holds by what it computes: on unit impulses it gives its own coefficients
   // back.
   const auto impulse = [](const Subject& s, int64_t k, int64_t c, int64_t r, int64_t w, Alignment alignment) {
-    const Tensor filter = make_tensor({k, c, r, w}, 31);
+    const Tensor filter = make_operand(s, {k, c, r, w}, 31);
     const GuardedTensor placed = place(s, filter, Layout::kDense, alignment);
     const Conv2dFilter prepared = kernels::conv2d_prepare_filter(s.device, placed.view(), {1, 1, 0, 0});
     EXPECT_EQ(prepared.k, k);

@@ -95,8 +95,8 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
 
 void run_linear(const Subject& subject, int64_t n, int64_t c, int64_t k, bool with_bias,
                 Alignment alignment) {
-  const Tensor x = make_tensor({n, c}, 11);
-  const Tensor weight = make_tensor({k, c}, 12);
+  const Tensor x = make_operand(subject, {n, c}, 11);
+  const Tensor weight = make_operand(subject, {k, c}, 12);
   const Tensor bias = with_bias ? make_tensor({k}, 13) : Tensor();
   const Tensor expected(host(), DType::kF32, {n, k}, "expected");
   const Tensor magnitudes(host(), DType::kF32, {n, k}, "magnitudes");
