@@ -188,7 +188,10 @@ struct MicroKernels {
   void (*f32_to_bf16)(const float* x, uint16_t* y, int64_t count);
 };
 
-/// D(q, x) of kernels/knn.h for `query_count` rows against `gallery_count` rows, both already f64 and padded
+/// The sum S of kernels/knn.h, of (q_i - x_i)^2 or of q_i x_i.
+enum class ExactTerm { kSquaredDifference, kProduct };
+
+/// S(q, x) for `query_count` rows against `gallery_count` rows, both already f64 and padded
 /// with zeros to `d16` = a multiple of 16 elements. distances[query * gallery_count + row]. Compiled without
 /// contraction: each operation rounds.
 struct DistanceTileArgs {
@@ -198,11 +201,22 @@ struct DistanceTileArgs {
   int64_t gallery_count;
   int64_t d16;
   double* distances;
+  ExactTerm term;
+};
+/// S(q, x) for one query, f64 and padded with zeros to a multiple of 16, against `count` rows of d f32.
+struct DistanceRowsArgs {
+  const double* query;
+  const float* const* rows;
+  int64_t count;
+  int64_t d;
+  double* distances;
+  ExactTerm term;
 };
 struct ExactKernels {
   const char* isa;
   int64_t (*calls)();
   void (*distances)(const DistanceTileArgs& args);
+  void (*distance_rows)(const DistanceRowsArgs& args);
 };
 
 namespace baseline {
