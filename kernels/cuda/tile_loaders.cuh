@@ -31,7 +31,7 @@ class RowsLoader {
       : fallback_(source.elements), depth_(source.depth) {
     const int row = thread / kChunksPerRow;
     const int chunk = thread % kChunksPerRow;
-    depth_at_ = chunk * Vector<Element>::kSize;
+    depth_at_ = chunk * kPackOf<Element>;
     const int64_t rows_left = source.rows - first_row - row;
     rows_left_ = static_cast<int>(rows_left < kRows ? rows_left : kRows);
     next_ = source.elements + (first_row + row) * source.row_stride + depth_at_;
@@ -118,7 +118,7 @@ class ImageLoader {
   __device__ ImageLoader(const Source& source, int64_t first_row, int thread) : source_(source) {
     const int row = thread / kChunksPerRow;
     const int chunk = thread % kChunksPerRow;
-    c_ = chunk * Vector<Element>::kSize;
+    c_ = chunk * kPackOf<Element>;
     wrap();
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass)
@@ -169,14 +169,14 @@ class ImageLoader {
 template <typename Element, int kElements>
 __device__ void store_half_row(unsigned char* stage, int row, int first_chunk,
                                const float (&values)[kElements]) {
-  constexpr int kSize = Vector<Element>::kSize;
+  constexpr int kSize = kPackOf<Element>;
   static_assert(kElements == 2 * kSize);
 #pragma unroll
   for (int chunk = 0; chunk < 2; ++chunk) {
     Vector<Element> vector;
 #pragma unroll
-    for (int i = 0; i < kSize; ++i) vector.values[i] = from_float<Element>(values[chunk * kSize + i]);
-    store_vector(reinterpret_cast<Element*>(stage + chunk_offset(row, first_chunk + chunk)), vector);
+    for (int i = 0; i < kSize; ++i) vector.at[i] = from_float<Element>(values[chunk * kSize + i]);
+    store_pack(reinterpret_cast<Element*>(stage + chunk_offset(row, first_chunk + chunk)), vector);
   }
 }
 
@@ -222,7 +222,7 @@ class ImageGatherLoader {
   }
 
   __device__ void finish(unsigned char* stage) {
-    store_half_row<Element, kElements>(stage, row_, part_ * (kElements / Vector<Element>::kSize), values_);
+    store_half_row<Element, kElements>(stage, row_, part_ * (kElements / kPackOf<Element>), values_);
   }
 
  private:
@@ -294,7 +294,7 @@ class MatrixGatherLoader {
   }
 
  private:
-  static constexpr int kSize = Vector<Element>::kSize;
+  static constexpr int kSize = kPackOf<Element>;
   static constexpr int kDepth = kStageDepth<Element>;
   static constexpr int kElements = kRows * kDepth / kThreads;
   static constexpr int kRowStep = kThreads / kDepth;
