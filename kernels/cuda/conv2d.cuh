@@ -47,7 +47,8 @@ class Conv2dLauncher {
                                 packed_depth<Kind>(filter), filter.k,
                                 static_cast<int>(packed_depth<Kind>(filter))};
     const bool dense = x.layout() == Layout::kDense;
-    if (dense || filter.c % kPackOf<Element> != 0 || !is_aligned(x.raw())) {
+    const bool large = filter.r > kLargestMaskedFilter || filter.s > kLargestMaskedFilter;
+    if (dense || large || filter.c % kPackOf<Element> != 0 || !is_aligned(x.raw())) {
       gather(x, b, out, depth);
       return;
     }
@@ -100,6 +101,8 @@ class Conv2dLauncher {
     window.h_stride = dense ? in[3] : in[3] * filter.c;
     window.w_stride = dense ? 1 : filter.c;
     window.c_stride = dense ? in[2] * in[3] : 1;
+    window.next_s = window.w_stride - filter.c * window.c_stride;
+    window.next_r = window.h_stride - filter.s * window.w_stride;
     return window;
   }
 
