@@ -22,11 +22,38 @@ namespace {
 
 struct Sizes {
   int64_t m, n, k;
+  bool transpose_a = false;
+  bool transpose_b = false;
 };
-// Squares, the 1x1 convolutions as products, and a skinny one.
-constexpr Sizes kSizes[] = {{256, 256, 256},  {512, 512, 512},  {1024, 1024, 1024}, {2048, 2048, 2048},
-                            {3136, 64, 256},  {3136, 256, 64},  {784, 512, 128},    {196, 1024, 256},
-                            {196, 256, 1024}, {16, 1000, 2048}, {1000, 1000, 1000}};
+// Squares, the 1x1 convolutions as products, few rows, few columns, transposed operands.
+constexpr Sizes kSizes[] = {
+    {256, 256, 256},
+    {512, 512, 512},
+    {1000, 1000, 1000},
+    {1024, 1024, 1024},
+    {2048, 2048, 2048},
+    {3136, 64, 256},
+    {3136, 256, 64},
+    {784, 512, 128},
+    {196, 1024, 256},
+    {196, 256, 1024},
+    {1, 1000, 2048},
+    {4, 1000, 2048},
+    {16, 1000, 2048},
+    {16, 2048, 2048},
+    {32, 1024, 1024},
+    {48, 1000, 2048},
+    {1000, 1, 2048},
+    {1000, 4, 2048},
+    {1000, 16, 2048},
+    {1000, 16, 2048, true, false},
+    {16, 1000, 2048, false, true},
+    {512, 512, 512, false, true},
+    {512, 512, 512, true, false},
+    {512, 512, 512, true, true},
+    {1000, 1000, 1000, false, true},
+    {1000, 1000, 1000, true, false},
+};
 
 Device& device() {
   static const std::unique_ptr<Device> cpu = make_device({"cpu", 0, ""});
@@ -53,16 +80,20 @@ struct Problem {
         c(static_cast<size_t>(s.m * s.n)) {}
 
   void ours() {
-    gemm(device(), {ConstTensorView(a.data(), DType::kF32, {size.m, size.k}, device()),
-                    ConstTensorView(b.data(), DType::kF32, {size.k, size.n}, device()),
-                    TensorView(c.data(), DType::kF32, {size.m, size.n}, device())});
+    const Shape a_shape = size.transpose_a ? Shape{size.k, size.m} : Shape{size.m, size.k};
+    const Shape b_shape = size.transpose_b ? Shape{size.n, size.k} : Shape{size.k, size.n};
+    gemm(device(),
+         {ConstTensorView(a.data(), DType::kF32, a_shape, device()),
+          ConstTensorView(b.data(), DType::kF32, b_shape, device()),
+          TensorView(c.data(), DType::kF32, {size.m, size.n}, device()), size.transpose_a, size.transpose_b});
   }
 #if defined(PANDA_BENCH_OPENBLAS)
   void openblas() {
     const auto m = static_cast<blasint>(size.m), n = static_cast<blasint>(size.n),
                k = static_cast<blasint>(size.k);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1.0f, a.data(), k, b.data(), n, 0.0f,
-                c.data(), n);
+    const auto op = [](bool transpose) { return transpose ? CblasTrans : CblasNoTrans; };
+    cblas_sgemm(CblasRowMajor, op(size.transpose_a), op(size.transpose_b), m, n, k, 1.0f, a.data(),
+                size.transpose_a ? m : k, b.data(), size.transpose_b ? k : n, 0.0f, c.data(), n);
   }
 #endif
 
@@ -73,8 +104,9 @@ struct Problem {
       const int64_t row = sample * 37 % size.m, column = sample * 53 % size.n;
       double sum = 0, terms = 0;
       for (int64_t i = 0; i < size.k; ++i) {
-        const double term =
-            double{a[static_cast<size_t>(row * size.k + i)]} * b[static_cast<size_t>(i * size.n + column)];
+        const int64_t in_a = size.transpose_a ? i * size.m + row : row * size.k + i;
+        const int64_t in_b = size.transpose_b ? column * size.k + i : i * size.n + column;
+        const double term = double{a[static_cast<size_t>(in_a)]} * b[static_cast<size_t>(in_b)];
         sum += term;
         terms += std::abs(term);
       }
@@ -109,7 +141,8 @@ void run(benchmark::State& state, const Sizes& sizes, void (Problem::*multiply)(
 int main(int argc, char** argv) {
   using panda::kernels::Problem;
   const auto add = [](const std::string& who, const panda::kernels::Sizes& s, void (Problem::*multiply)()) {
-    const std::string name = panda::text(who, "/", s.m, "x", s.n, "x", s.k);
+    const std::string name = panda::text(who, "/", s.m, "x", s.n, "x", s.k, s.transpose_a ? "_aT" : "",
+                                         s.transpose_b ? "_bT" : "");
     benchmark::RegisterBenchmark(
         name.c_str(), [&s, multiply](benchmark::State& state) { panda::kernels::run(state, s, multiply); })
         ->UseRealTime()

@@ -7,9 +7,9 @@
 
 namespace panda::kernels {
 
-/// y = (x - mean[c]) / sqrt(variance[c] + epsilon) * gamma[c] + beta[c], f32.
-/// x, y: N,C,H,W, each dense or in the device's activation layout; y may be x · gamma, beta, mean, variance:
-/// C.
+/// y = (x - mean[c]) / sqrt(variance[c] + epsilon) * gamma[c] + beta[c], computed in f32.
+/// x, y: N,C,H,W, each dense f32 or in the device's activation layout and dtype; y may be x · gamma, beta,
+/// mean, variance: C.
 struct BatchNormForwardArgs {
   ConstTensorView x;
   ConstTensorView gamma;

@@ -42,9 +42,17 @@ void OperandCheck::dense(const char* name, const ConstTensorView& view) const {
 }
 
 void OperandCheck::image(const char* name, const ConstTensorView& view) const {
+  const bool dense = view.layout() == Layout::kDense;
+  present(name, view, 4, {dense ? DType::kF32 : activation_dtype(device_.precision())});
   PANDA_CHECK(view.layout() == Layout::kDense || view.layout() == device_.activation_layout(), kernel_, ": ",
               name, " is in layout ", layout_name(view.layout()), ", expected dense or ",
               layout_name(device_.activation_layout()));
+}
+
+void OperandCheck::image(const char* name, const ConstTensorView& view, const Shape& expected) const {
+  image(name, view);
+  PANDA_CHECK(view.shape() == expected, kernel_, ": ", name, " is ", view.to_string(), ", expected ",
+              expected);
 }
 
 void OperandCheck::no_overlap(const char* output_name, const ConstTensorView& output, const char* input_name,

@@ -15,8 +15,8 @@ struct Pool2dGeometry {
   int64_t pad_w = 0;
 };
 
-/// x: f32 N,C,H,W · y: f32 N,C,P,Q with P = (H + 2 pad_h - window_h) / stride_h + 1. Each dense or in the
-/// device's activation layout.
+/// x: N,C,H,W · y: N,C,P,Q with P = (H + 2 pad_h - window_h) / stride_h + 1. Each dense f32, or in the
+/// device's activation layout and dtype.
 struct Pool2dForwardArgs {
   ConstTensorView x;
   Pool2dGeometry geometry;
@@ -28,8 +28,8 @@ void max_pool2d_forward(Device& device, const Pool2dForwardArgs& args);
 /// count_include_pad).
 void avg_pool2d_forward(Device& device, const Pool2dForwardArgs& args);
 
-/// y[n,c] = mean over h,w of x. x: f32 N,C,H,W (H*W >= 1), dense or in the activation layout · y: f32 N,C,
-/// dense.
+/// y[n,c] = mean over h,w of x. x: N,C,H,W (H*W >= 1), dense f32 or in the activation layout and dtype · y:
+/// f32 N,C, dense.
 struct GlobalAvgPool2dForwardArgs {
   ConstTensorView x;
   TensorView y;

@@ -14,8 +14,8 @@ namespace {
 
 constexpr int64_t kArenaAlignment = 64;  // what Device::allocate gives
 
-int64_t stored_bytes(const Shape& shape, Layout layout) {
-  return checked_mul(stored_numel(shape, layout), dtype_bytes(DType::kF32));
+int64_t stored_bytes(const Shape& shape, Layout layout = Layout::kDense, DType dtype = DType::kF32) {
+  return checked_mul(stored_numel(shape, layout), dtype_bytes(dtype));
 }
 
 }  // namespace
@@ -158,7 +158,7 @@ void InferenceProgram::find_lifetimes(ProgramPlan& plan, const std::vector<char>
     if (value >= 0) plan.values[static_cast<size_t>(value)].last_step = step;
   };
   plan.values[0].shape = plan.input;
-  plan.values[0].bytes = stored_bytes(plan.input, Layout::kDense);
+  plan.values[0].bytes = stored_bytes(plan.input);
   for (size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = steps_[i];
     if (needed[static_cast<size_t>(step.y)] == 0) continue;
@@ -183,13 +183,14 @@ void InferenceProgram::choose_places(ProgramPlan& plan) const {
     const Step& step = steps_[static_cast<size_t>(index)];
     ValuePlan& y = plan.values[static_cast<size_t>(step.y)];
     const bool asked_for = std::find(plan.outputs.begin(), plan.outputs.end(), step.y) != plan.outputs.end();
-    if (asked_for) plan.output_bytes = checked_add(plan.output_bytes, stored_bytes(y.shape, Layout::kDense));
+    if (asked_for) plan.output_bytes = checked_add(plan.output_bytes, stored_bytes(y.shape));
     // An output is computed where the caller gets it, unless later steps would rather read it in the device's
     // layout.
     const bool read_later = y.last_step > y.first_step;
     y.in_arena = !asked_for || (y.shape.rank() == 4 && read_later && layout != Layout::kDense);
     y.layout = y.shape.rank() == 4 && y.in_arena ? layout : Layout::kDense;
-    y.bytes = stored_bytes(y.shape, y.layout);
+    if (y.layout != Layout::kDense) y.dtype = activation_dtype(device_->precision());
+    y.bytes = stored_bytes(y.shape, y.layout, y.dtype);
     if (!y.in_arena) continue;
     int request = -1;
     if (step.residual >= 1) {
@@ -277,7 +278,7 @@ std::vector<Tensor> InferenceProgram::run(const ConstTensorView& input, const st
     const ValuePlan& value = plan.values[i];
     if (!value.in_arena) continue;
     char* place = value.bytes == 0 ? nullptr : static_cast<char*>(arena_.view().raw()) + value.offset;
-    views[i] = TensorView(place, DType::kF32, value.shape, *device_, value.layout);
+    views[i] = TensorView(place, value.dtype, value.shape, *device_, value.layout);
   }
   Tensor device_input;
   const bool readable =

@@ -23,6 +23,7 @@ using ValueId = int32_t;
 struct ValuePlan {
   Shape shape;
   Layout layout = Layout::kDense;
+  DType dtype = DType::kF32;
   int64_t bytes = 0;
   int first_step = -1;  ///< the step that writes it; -1: it is not computed
   int last_step = -1;   ///< the last step that reads it (first_step if none does)

@@ -6,9 +6,6 @@
 namespace panda::tools {
 
 std::unique_ptr<Device> open_device(const ParsedOptions& options) {
-  if (options.text("precision") != "f32") {
-    throw Unsupported(text("--precision ", options.text("precision"), ": this build computes in f32 only"));
-  }
   return kernels::make_device(device_options(options));
 }
 

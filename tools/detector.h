@@ -12,8 +12,8 @@
 
 namespace panda::tools {
 
-/// The device that --device and --threads name. Throws Unsupported for a --precision that this build does not
-/// compute in.
+/// The device that --device, --threads and --precision name. Throws Unsupported for one that this build does
+/// not have, or that does not compute in that precision.
 [[nodiscard]] std::unique_ptr<Device> open_device(const ParsedOptions& options);
 /// "cpu avx2": what decides the last bits of a feature.
 [[nodiscard]] std::string device_label(const Device& device);

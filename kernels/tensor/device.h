@@ -5,13 +5,12 @@
 // goes through it.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <string>
 
+#include "kernels/tensor/dtype.h"
 #include "kernels/tensor/layout.h"
 
 namespace panda {
@@ -44,6 +43,9 @@ class Device {
   [[nodiscard]] virtual const kernels::KernelTable& kernels() const = 0;
   /// The layout in which this device wants N,C,H,W activations.
   [[nodiscard]] virtual Layout activation_layout() const = 0;
+  /// The numbers in which this device computes networks. Activations in the activation layout are stored as
+  /// `activation_dtype(precision())`; dense tensors stay f32.
+  [[nodiscard]] virtual Precision precision() const { return Precision::kF32; }
   /// Host threads for this device's kernels; one thread where it needs none.
   [[nodiscard]] virtual ThreadPool& threads() = 0;
 

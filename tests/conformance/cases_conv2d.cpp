@@ -42,10 +42,10 @@ Tensor run_oracle(const Subject& subject, const ConvCase& one, const Tensor& x, 
 
 void run_conv(const Subject& subject, const ConvCase& one, Values values = Values::kNormal,
               Alignment alignment = Alignment::kAligned) {
-  const Tensor x = make_tensor({one.n, one.c, one.h, one.w}, 21, values);
-  const Tensor filter = make_tensor({one.k, one.c, one.r, one.s}, 22, values);
+  const Tensor x = make_operand(subject, {one.n, one.c, one.h, one.w}, 21, values);
+  const Tensor filter = make_operand(subject, {one.k, one.c, one.r, one.s}, 22, values);
   const Tensor bias = one.bias ? make_tensor({one.k}, 23, values) : Tensor();
-  const Tensor residual = one.residual ? make_tensor(one.y_shape(), 24, values) : Tensor();
+  const Tensor residual = one.residual ? make_operand(subject, one.y_shape(), 24, values) : Tensor();
   const Tensor expected = run_oracle(subject, one, x, filter, bias, residual, one.relu);
   const Tensor magnitudes =
       run_oracle(subject, one, absolute(x), absolute(filter), one.bias ? absolute(bias) : Tensor(),
@@ -81,12 +81,16 @@ void run_conv(const Subject& subject, const ConvCase& one, Values values = Value
   std::vector<double> tolerance = sum_tolerance(magnitudes, one.c * one.r * one.s + 2);
   const double largest = largest_magnitude(tolerance);
   for (double& value : tolerance) value = largest;
+  tolerance = stored_tolerance(subject, y_layout, expected, std::move(tolerance));
   expect_matches(actual, expected, tolerance, Zeros::kExpected);
   if (largest_magnitude(elements(expected)) > 0) {
-    EXPECT_LT(relative_error(elements(actual.view()), elements(expected)), 4e-6);
+    EXPECT_LT(relative_error(elements(actual.view()), elements(expected)),
+              4e-6 + storage_roundoff(subject, y_layout));
   }
   if (values == Values::kSmallIntegers) {
-    expect_matches(actual, expected, 1e-2, Zeros::kExpected);  // a wrong term is off by 1 at least
+    tolerance.assign(tolerance.size(), 1e-2);  // a wrong term is off by 1 at least
+    expect_matches(actual, expected, stored_tolerance(subject, y_layout, expected, std::move(tolerance)),
+                   Zeros::kExpected);
   }
   EXPECT_EQ(filter_placed.damage(), "");
 }

@@ -15,8 +15,8 @@ struct GemmCase {
 void run_gemm(const Subject& subject, const GemmCase& one, Values values, Alignment alignment) {
   const Shape a_shape = one.transpose_a ? Shape{one.k, one.m} : Shape{one.m, one.k};
   const Shape b_shape = one.transpose_b ? Shape{one.n, one.k} : Shape{one.k, one.n};
-  const Tensor a = make_tensor(a_shape, 1, values);
-  const Tensor b = make_tensor(b_shape, 2, values);
+  const Tensor a = make_operand(subject, a_shape, 1, values);
+  const Tensor b = make_operand(subject, b_shape, 2, values);
   const Tensor c = make_tensor({one.m, one.n}, 3, values);
   const Tensor expected = clone_to(c, host());
   const Tensor magnitudes = absolute(c);

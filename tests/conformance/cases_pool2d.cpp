@@ -29,7 +29,7 @@ void run_pool(const Subject& subject, PoolFunction pool, const PoolCase& one, bo
   const Pool2dGeometry& g = one.geometry;
   const Shape y_shape{one.x[0], one.x[1], pooled(one.x[2], g.window_h, g.stride_h, g.pad_h),
                       pooled(one.x[3], g.window_w, g.stride_w, g.pad_w)};
-  const Tensor x = make_tensor(one.x, 41);
+  const Tensor x = make_operand(subject, one.x, 41);
   const Tensor expected(host(), DType::kF32, y_shape, "expected");
   const Tensor magnitudes(host(), DType::kF32, y_shape, "magnitudes");
   pool(subject.oracle, {x, g, expected});
@@ -41,7 +41,9 @@ void run_pool(const Subject& subject, PoolFunction pool, const PoolCase& one, bo
   if (exact) {
     expect_matches(y, expected, 0.0);
   } else {
-    expect_matches(y, expected, sum_tolerance(magnitudes, g.window_h * g.window_w));
+    expect_matches(y, expected,
+                   stored_tolerance(subject, y.view().layout(), expected,
+                                    sum_tolerance(magnitudes, g.window_h * g.window_w)));
   }
 }
 

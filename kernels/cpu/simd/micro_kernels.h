@@ -37,7 +37,7 @@ struct Epilogue {
 ///                                               * w[row*w_row_stride + ((block*tap_count + tap)*length +
 ///                                               i)*32 + k]
 /// in that order, where P = length = 16 (tile_product) or P = kNarrowPixel (tile_product_narrow).
-/// 1x1 convolution, direct convolution, Winograd's 36 products and gemm are all this one loop.
+/// 1x1 convolution, direct convolution and Winograd's 36 products are all this one loop.
 struct TileProductArgs {
   const float* x;
   int64_t rows;
@@ -53,6 +53,26 @@ struct TileProductArgs {
   const float* w_next;  ///< what the next call will read as w, brought into L2 meanwhile; may be null
   int64_t w_next_floats;
   Epilogue epilogue;
+};
+
+/// c[row][column] = (add ? c[row][column] : 0) + sum over k in rising order of
+///   a[row * a_row_stride + k * a_k_stride] * b[k * b_k_stride + column]
+/// as one chain of multiply-adds that begins with c. Rows < rows; columns up to the next multiple of the
+/// vector length are read from b and c and written to c.
+struct GemmPanelArgs {
+  const float* a;
+  int64_t a_row_stride;
+  int64_t a_k_stride;
+  int64_t rows;
+  int64_t k;
+  const float* b;
+  int64_t b_k_stride;
+  int64_t columns;      ///< at most MicroKernels::gemm_columns
+  const float* b_next;  ///< what the next call will read as b, brought into L2 meanwhile; may be null
+  int64_t b_next_floats;
+  float* c;
+  int64_t c_row_stride;
+  bool add;
 };
 
 /// Winograd F(4x4,3x3): tiles [first, first + count) of the batch (tile = (n * tiles_h + th) * tiles_w + tw),
@@ -226,11 +246,18 @@ struct MicroKernels {
   const char* isa;
   /// Pixels in the largest register tile of tile_product.
   int64_t max_tile;
+  /// Columns of one panel of gemm_panel, and floats of one vector.
+  int64_t gemm_columns;
+  int64_t vector_floats;
   /// Calls of the functions below; counted where they are compiled, so that a test can prove which set ran.
   int64_t (*calls)();
 
   void (*tile_product)(const TileProductArgs& args);
   void (*tile_product_narrow)(const TileProductArgs& args);
+  void (*gemm_panel)(const GemmPanelArgs& args);
+  /// y[c * y_stride + r] = x[r * x_stride + c], r < rows, c < columns.
+  void (*transpose)(const float* x, int64_t x_stride, int64_t rows, int64_t columns, float* y,
+                    int64_t y_stride);
   void (*winograd_input)(const WinogradInputArgs& args);
   void (*winograd_output)(const WinogradOutputArgs& args);
   void (*linear)(const LinearArgs& args);
@@ -275,7 +302,10 @@ struct MicroKernels {
   void (*f32_to_bf16)(const float* x, uint16_t* y, int64_t count);
 };
 
-/// D(q, x) of kernels/knn.h for `query_count` rows against `gallery_count` rows, both already f64 and padded
+/// The sum S of kernels/knn.h, of (q_i - x_i)^2 or of q_i x_i.
+enum class ExactTerm { kSquaredDifference, kProduct };
+
+/// S(q, x) for `query_count` rows against `gallery_count` rows, both already f64 and padded
 /// with zeros to `d16` = a multiple of 16 elements. distances[query * gallery_count + row]. Compiled without
 /// contraction: each operation rounds.
 struct DistanceTileArgs {
@@ -285,11 +315,22 @@ struct DistanceTileArgs {
   int64_t gallery_count;
   int64_t d16;
   double* distances;
+  ExactTerm term;
+};
+/// S(q, x) for one query, f64 and padded with zeros to a multiple of 16, against `count` rows of d f32.
+struct DistanceRowsArgs {
+  const double* query;
+  const float* const* rows;
+  int64_t count;
+  int64_t d;
+  double* distances;
+  ExactTerm term;
 };
 struct ExactKernels {
   const char* isa;
   int64_t (*calls)();
   void (*distances)(const DistanceTileArgs& args);
+  void (*distance_rows)(const DistanceRowsArgs& args);
 };
 
 namespace baseline {

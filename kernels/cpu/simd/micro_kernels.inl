@@ -4,6 +4,7 @@ namespace {
 
 #include "kernels/cpu/simd/elementwise.inl"
 #include "kernels/cpu/simd/filter_gradient.inl"
+#include "kernels/cpu/simd/gemm.inl"
 #include "kernels/cpu/simd/linear.inl"
 #include "kernels/cpu/simd/tile_product.inl"
 #include "kernels/cpu/simd/training.inl"
@@ -17,9 +18,13 @@ int64_t calls() {
 const MicroKernels kKernels = {
     .isa = kIsaName,
     .max_tile = kMaxTile,
+    .gemm_columns = kGemmVectors * kLanes,
+    .vector_floats = kLanes,
     .calls = calls,
     .tile_product = tile_product,
     .tile_product_narrow = tile_product_narrow,
+    .gemm_panel = gemm_panel,
+    .transpose = transpose,
     .winograd_input = winograd_input,
     .winograd_output = winograd_output,
     .linear = linear,

@@ -1,0 +1,3 @@
+# The kernels in the dialect of dialect.cuh: g++ builds this list as the device simt (kernels/simt), nvcc as the device cuda.
+set(PANDA_GPU_KERNEL_SOURCES
+)
