@@ -86,8 +86,8 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
                      expect_error<InvalidArgument>("gemm: c overlaps a", [&] {
                        kernels::gemm(s.device, {square.view(), square.view(), square.view()});
                      });
-                     const GuardedTensor f64(s.device, DType::kF64, {4, 4});
-                     expect_error<InvalidArgument>("gemm: a is f64 4x4, expected f32", [&] {
+                     const GuardedTensor f64(s.device, DType::kF16, {4, 4});
+                     expect_error<InvalidArgument>("gemm: a is f16 4x4, expected f32", [&] {
                        kernels::gemm(s.device, {f64.view(), square.view(), c.view()});
                      });
                    }});
