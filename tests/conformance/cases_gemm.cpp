@@ -54,7 +54,7 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
   const std::vector<std::vector<int64_t>> sizes = {
       {1, 1, 1},    {1, 17, 5},    {5, 1, 31},    {13, 15, 16},  {14, 16, 17},  {15, 31, 64},
       {6, 32, 127}, {7, 33, 128},  {27, 47, 129}, {61, 97, 101}, {28, 64, 300}, {130, 70, 520},
-      {31, 67, 33}, {32, 64, 129}, {33, 64, 130}, {67, 32, 20},  {67, 33, 20},  {200, 5, 2049}};
+      {31, 67, 33}, {48, 64, 129}, {49, 64, 130}, {67, 48, 20},  {67, 49, 20},  {200, 5, 2049}};
   for (const auto& size : sizes) {
     for (const bool transpose_a : {false, true}) {
       for (const bool transpose_b : {false, true}) {
@@ -68,7 +68,7 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
   }
   add(CaseKind::kMisaligned, {29, 37, 41, false, false, true}, Values::kNormal, Alignment::kMisaligned);
   add(CaseKind::kMisaligned, {29, 37, 41, true, true, false}, Values::kNormal, Alignment::kMisaligned);
-  for (const auto& size : {std::array<int64_t, 3>{5, 64, 130}, {40, 64, 30}, {40, 7, 30}, {7, 80, 520}}) {
+  for (const auto& size : {std::array<int64_t, 3>{5, 64, 130}, {50, 64, 30}, {50, 7, 30}, {7, 80, 520}}) {
     for (int bits = 0; bits < 8; ++bits) {
       add(CaseKind::kMisaligned,
           {size[0], size[1], size[2], (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0}, Values::kNormal,
