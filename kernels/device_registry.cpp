@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/reference/reference_device.h"
+#include "kernels/simt/simt_device.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::kernels {
@@ -39,6 +40,17 @@ cpu::Isa isa_for(const DeviceOptions& options) {
   return isa;
 }
 
+simt::SimtOptions simt_options_for(const DeviceOptions& options) {
+  simt::SimtOptions simt_options;
+  const std::string order = options.simt_order.empty() ? environment("PANDA_SIMT_ORDER") : options.simt_order;
+  if (!order.empty()) simt::set_order(simt_options, order);
+  const std::string poison =
+      options.simt_poison.empty() ? environment("PANDA_SIMT_POISON") : options.simt_poison;
+  if (!poison.empty()) simt::set_poison(simt_options, poison);
+  simt_options.precision = options.precision;
+  return simt_options;
+}
+
 }  // namespace
 
 AutoChoice choose_device() {
@@ -55,17 +67,20 @@ std::unique_ptr<Device> make_device(const DeviceOptions& options) {
   }
   if (name == "cpu") return std::make_unique<cpu::CpuDevice>(thread_count_for(options), isa_for(options));
   if (name == "reference") return std::make_unique<reference::ReferenceDevice>();
+  if (name == "simt") return std::make_unique<simt::SimtDevice>(simt_options_for(options));
   if (name == "cuda" || name.starts_with("cuda:"))
     throw Unsupported(text(name, ": this build has no CUDA device"));
   throw InvalidArgument(
-      text("device '", printable(name), "', expected auto, cpu, cuda, cuda:N or reference"));
+      text("device '", printable(name), "', expected auto, cpu, cuda, cuda:N, reference or simt"));
 }
 
 std::vector<DeviceFacts> list_devices() {
   const cpu::CpuDevice cpu_device(thread_count_for({}), isa_for({}));
   const reference::ReferenceDevice reference_device;
+  const simt::SimtDevice simt_device(simt_options_for({}));
   return {{"cpu", cpu_device.description(), true, ""},
           {"reference", reference_device.description(), true, ""},
+          {"simt", simt_device.description(), true, ""},
           {"cuda", "NVIDIA GPU", false, "this build has no CUDA device"}};
 }
 

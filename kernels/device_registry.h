@@ -1,7 +1,9 @@
 // The devices of this build, by name. The one place below tools/ that reads the environment:
-//   PANDA_DEVICE  the device that "auto" stands for         (auto | cpu | reference)
+//   PANDA_DEVICE  the device that "auto" stands for         (auto | cpu | reference | simt)
 //   PANDA_ISA     the instruction set of the cpu device     (baseline | avx2 | avx512)
 //   PANDA_THREADS the thread count that 0 stands for
+//   PANDA_SIMT_ORDER   who runs when several emulated threads can  (fifo | reverse | random:SEED)
+//   PANDA_SIMT_POISON  what the emulator's fresh memory holds      (nan | finite)
 #pragma once
 
 #include <memory>
@@ -17,6 +19,8 @@ struct DeviceOptions {
   int threads = 0;            ///< 0: PANDA_THREADS, else all that the process may use
   std::string isa;            ///< "": PANDA_ISA, else the best the machine has
   Precision precision = Precision::kF32;
+  std::string simt_order = "";   ///< "": PANDA_SIMT_ORDER, else fifo
+  std::string simt_poison = "";  ///< "": PANDA_SIMT_POISON, else nan
 };
 
 /// Throws InvalidArgument for a name that no build knows, Unsupported for a device or instruction set that

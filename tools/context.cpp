@@ -10,7 +10,7 @@ namespace panda::tools {
 namespace {
 
 bool is_device_name(const std::string& value) {
-  if (value == "auto" || value == "cpu" || value == "cuda" || value == "reference") return true;
+  if (value == "auto" || value == "cpu" || value == "cuda" || value == "reference" || value == "simt") return true;
   const std::string prefix = "cuda:";
   const size_t digits = value.size() - std::min(value.size(), prefix.size());
   return value.compare(0, prefix.size(), prefix) == 0 && digits >= 1 && digits <= 4 &&
@@ -47,10 +47,10 @@ const std::vector<OptionSpec>& global_options() {
        .kind = OptionKind::kText,
        .value_name = "DEVICE",
        .default_value = "auto",
-       .summary = "where to compute: auto, cpu, cuda, cuda:N or reference",
+       .summary = "where to compute: auto, cpu, cuda, cuda:N, reference or simt",
        .detail = "auto takes a usable GPU, else the CPU; panda info says which and why.",
        .accepts = is_device_name,
-       .expected = "auto, cpu, cuda, cuda:N or reference"},
+       .expected = "auto, cpu, cuda, cuda:N, reference or simt"},
       {.name = "threads",
        .kind = OptionKind::kInteger,
        .value_name = "N",

@@ -6,7 +6,11 @@
 namespace panda::kernels::cpu {
 
 CpuDevice::CpuDevice(int thread_count, Isa isa)
-    : threads_(thread_count), isa_(isa), micro_(micro_kernels(isa)), exact_(exact_kernels(isa)) {}
+    : threads_(thread_count),
+      isa_(isa),
+      micro_(micro_kernels(isa)),
+      exact_(exact_kernels(isa)),
+      knn_(knn_kernels(isa)) {}
 
 std::string CpuDevice::description() const {
   return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ",

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/simd/knn_kernels.h"
 #include "kernels/cpu/simd/micro_kernels.h"
 #include "kernels/tensor/device.h"
 #include "kernels/tensor/parallel.h"
@@ -23,6 +24,7 @@ class CpuDevice final : public HostMemoryDevice {
   /// The inner loops of this device's instruction set.
   [[nodiscard]] const MicroKernels& micro() const { return micro_; }
   [[nodiscard]] const ExactKernels& exact() const { return exact_; }
+  [[nodiscard]] const KnnKernels& knn() const { return knn_; }
   [[nodiscard]] ScratchCache& scratch() { return scratch_; }
 
  private:
@@ -30,6 +32,7 @@ class CpuDevice final : public HostMemoryDevice {
   Isa isa_;
   const MicroKernels& micro_;
   const ExactKernels& exact_;
+  const KnnKernels& knn_;
   ScratchCache scratch_{*this};
 };
 

@@ -1,5 +1,6 @@
 #include "kernels/cpu/isa.h"
 
+#include "kernels/cpu/simd/knn_kernels.h"
 #include "kernels/cpu/simd/micro_kernels.h"
 #include "kernels/tensor/error.h"
 
@@ -61,6 +62,23 @@ const ExactKernels& exact_kernels(Isa isa) {
 #endif
   PANDA_INTERNAL_ASSERT(isa == Isa::kBaseline, isa_name(isa));
   return baseline::kExactKernels;
+}
+
+bool has_avx512_vnni() {
+#if defined(__x86_64__)
+  return supported_isas().back() == Isa::kAvx512 && __builtin_cpu_supports("avx512vnni");
+#else
+  return false;
+#endif
+}
+
+const KnnKernels& knn_kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return has_avx512_vnni() ? avx512vnni::kKnnKernels : avx512::kKnnKernels;
+  if (isa == Isa::kAvx2) return avx2::kKnnKernels;
+#endif
+  PANDA_INTERNAL_ASSERT(isa == Isa::kBaseline, isa_name(isa));
+  return baseline::kKnnKernels;
 }
 
 }  // namespace panda::kernels::cpu

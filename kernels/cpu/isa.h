@@ -20,8 +20,14 @@ enum class Isa { kBaseline, kAvx2, kAvx512 };
 
 struct MicroKernels;
 struct ExactKernels;
+struct KnnKernels;
 /// The inner loops of a supported set (kernels/cpu/simd/micro_kernels.h).
 [[nodiscard]] const MicroKernels& micro_kernels(Isa isa);
 [[nodiscard]] const ExactKernels& exact_kernels(Isa isa);
+/// Those of kAvx512 come with VNNI where the processor has it.
+[[nodiscard]] const KnnKernels& knn_kernels(Isa isa);
+
+/// 8- and 16-bit dot products (Cascade Lake and later, Zen 4 and later), on top of kAvx512.
+[[nodiscard]] bool has_avx512_vnni();
 
 }  // namespace panda::kernels::cpu

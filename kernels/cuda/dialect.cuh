@@ -3,7 +3,7 @@
 // kernels/simt/DIALECT.md says what a kernel may use. A file opens `namespace panda::kernels::PANDA_TARGET`,
 // so that both live in one binary.
 //
-//   PANDA_SHARED(float, tile, [2][16][68]);       static shared memory
+//   PANDA_SHARED(float, tile, [2][16][68]);       static shared memory, 16-byte aligned
 //   PANDA_DYNAMIC_SHARED(float, scratch);         the launch's dynamic shared memory, 16-byte aligned; one
 //   per kernel PANDA_LAUNCH((knn_l2<4>), grid, block, shared_bytes, device, q, nq, x, nb);   device:
 //   GpuDevice&
@@ -23,7 +23,7 @@
 
 #define PANDA_TARGET cuda
 
-#define PANDA_SHARED(Type, name, extents) __shared__ Type name extents
+#define PANDA_SHARED(Type, name, extents) __shared__ __align__(16) Type name extents
 #define PANDA_DYNAMIC_SHARED(Type, name)                                \
   extern __shared__ __align__(16) unsigned char panda_dynamic_shared[]; \
   Type* const name = reinterpret_cast<Type*>(panda_dynamic_shared)

@@ -11,8 +11,11 @@ using kernels::BinaryOp;
 using kernels::UnaryOp;
 
 constexpr std::pair<UnaryOp, const char*> kUnaryOps[] = {
-    {UnaryOp::kRelu, "relu"}, {UnaryOp::kAbs, "abs"}, {UnaryOp::kSquare, "square"},  {UnaryOp::kSqrt, "sqrt"},
-    {UnaryOp::kExp, "exp"},   {UnaryOp::kLog, "log"}, {UnaryOp::kSigmoid, "sigmoid"}};
+    {UnaryOp::kRelu, "relu"},       {UnaryOp::kAbs, "abs"},
+    {UnaryOp::kSquare, "square"},   {UnaryOp::kSqrt, "sqrt"},
+    {UnaryOp::kExp, "exp"},         {UnaryOp::kLog, "log"},
+    {UnaryOp::kSigmoid, "sigmoid"}, {UnaryOp::kLeakyRelu, "leaky_relu"},
+    {UnaryOp::kElu, "elu"}};
 constexpr std::pair<BinaryOp, const char*> kBinaryOps[] = {{BinaryOp::kAdd, "add"},
                                                            {BinaryOp::kSubtract, "subtract"},
                                                            {BinaryOp::kMultiply, "multiply"},

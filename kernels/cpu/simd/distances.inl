@@ -1,10 +1,28 @@
-// D(q, x) of kernels/knn.h, many at once: 2 queries x 2 gallery rows, each pair 16 partial sums in f64.
-// Difference, product and sum are rounded one by one (these files are compiled with -ffp-contract=off), so
-// the bits are the reference's.
+// S(q, x) of kernels/knn.h, many at once, each pair 16 partial sums in f64. Difference, product and sum are
+// rounded one by one (these files are compiled with -ffp-contract=off), so the bits are the reference's.
 
 constexpr int kVectors = 16 / kDoubleLanes;
 
-template <int kQueries, int kRows>
+template <ExactTerm kTerm>
+PANDA_INLINE VD term_of(VD q, VD x) {
+  if (kTerm == ExactTerm::kProduct) return q * x;
+  const VD difference = q - x;
+  return difference * difference;
+}
+
+PANDA_INLINE double sum_of_parts(const VD* sum) {
+  double lanes[16];
+  for (int v = 0; v < kVectors; ++v) {
+    for (int j = 0; j < kDoubleLanes; ++j) lanes[v * kDoubleLanes + j] = sum[v][j];
+  }
+  for (int half = 8; half >= 1; half /= 2) {
+    for (int j = 0; j < half; ++j) lanes[j] += lanes[j + half];
+  }
+  return lanes[0];
+}
+
+/// kQueries queries against kRows gallery rows, both f64 and padded.
+template <ExactTerm kTerm, int kQueries, int kRows>
 PANDA_INLINE void distance_tile(const DistanceTileArgs& a, int64_t query, int64_t row) {
   VD sum[kQueries][kRows][kVectors] = {};
   const double* q = a.queries + query * a.d16;
@@ -17,22 +35,14 @@ PANDA_INLINE void distance_tile(const DistanceTileArgs& a, int64_t query, int64_
         const VD qv = load_double(q + m * a.d16 + i + v * kDoubleLanes);
 #pragma GCC unroll 4
         for (int n = 0; n < kRows; ++n) {
-          const VD difference = qv - load_double(x + n * a.d16 + i + v * kDoubleLanes);
-          sum[m][n][v] += difference * difference;
+          sum[m][n][v] += term_of<kTerm>(qv, load_double(x + n * a.d16 + i + v * kDoubleLanes));
         }
       }
     }
   }
   for (int m = 0; m < kQueries; ++m) {
     for (int n = 0; n < kRows; ++n) {
-      double lanes[16];
-      for (int v = 0; v < kVectors; ++v) {
-        for (int j = 0; j < kDoubleLanes; ++j) lanes[v * kDoubleLanes + j] = sum[m][n][v][j];
-      }
-      for (int half = 8; half >= 1; half /= 2) {
-        for (int j = 0; j < half; ++j) lanes[j] += lanes[j + half];
-      }
-      a.distances[(query + m) * a.gallery_count + row + n] = lanes[0];
+      a.distances[(query + m) * a.gallery_count + row + n] = sum_of_parts(sum[m][n]);
     }
   }
 }
@@ -40,22 +50,72 @@ PANDA_INLINE void distance_tile(const DistanceTileArgs& a, int64_t query, int64_
 #if defined(__AVX512F__)
 constexpr int kTileQueries = 4;
 constexpr int kTileRows = 2;
+constexpr int kListRows = 4;
 #else
 constexpr int kTileQueries = 1;
 constexpr int kTileRows = 2;
+constexpr int kListRows = 2;
 #endif
 
-template <int kQueries>
-PANDA_INLINE void distance_rows(const DistanceTileArgs& a, int64_t query) {
+template <ExactTerm kTerm, int kQueries>
+PANDA_INLINE void distance_tile_rows(const DistanceTileArgs& a, int64_t query) {
   int64_t row = 0;
   for (; row + kTileRows <= a.gallery_count; row += kTileRows)
-    distance_tile<kQueries, kTileRows>(a, query, row);
-  for (; row < a.gallery_count; ++row) distance_tile<kQueries, 1>(a, query, row);
+    distance_tile<kTerm, kQueries, kTileRows>(a, query, row);
+  for (; row < a.gallery_count; ++row) distance_tile<kTerm, kQueries, 1>(a, query, row);
+}
+
+template <ExactTerm kTerm>
+PANDA_INLINE void distances_of(const DistanceTileArgs& a) {
+  int64_t query = 0;
+  for (; query + kTileQueries <= a.query_count; query += kTileQueries)
+    distance_tile_rows<kTerm, kTileQueries>(a, query);
+  for (; query < a.query_count; ++query) distance_tile_rows<kTerm, 1>(a, query);
 }
 
 void distances(const DistanceTileArgs& a) {
   count_call();
-  int64_t query = 0;
-  for (; query + kTileQueries <= a.query_count; query += kTileQueries) distance_rows<kTileQueries>(a, query);
-  for (; query < a.query_count; ++query) distance_rows<1>(a, query);
+  if (a.term == ExactTerm::kProduct) return distances_of<ExactTerm::kProduct>(a);
+  distances_of<ExactTerm::kSquaredDifference>(a);
+}
+
+/// One query against kRows rows of f32, widened on the way.
+template <ExactTerm kTerm, int kRows>
+PANDA_INLINE void distance_list(const DistanceRowsArgs& a, int64_t row) {
+  VD sum[kRows][kVectors] = {};
+  const int64_t whole = a.d / 16 * 16;
+  for (int64_t i = 0; i < whole; i += 16) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const VD q = load_double(a.query + i + v * kDoubleLanes);
+#pragma GCC unroll 4
+      for (int n = 0; n < kRows; ++n)
+        sum[n][v] += term_of<kTerm>(q, widen(a.rows[row + n] + i + v * kDoubleLanes));
+    }
+  }
+  for (int n = 0; n < kRows; ++n) {
+    if (whole < a.d) {
+      // Beyond d both are zero, and so is the term: adding it changes no bit of a sum that began at +0.
+      float tail[16] = {};
+      for (int64_t i = whole; i < a.d; ++i) tail[i - whole] = a.rows[row + n][i];
+      for (int v = 0; v < kVectors; ++v) {
+        sum[n][v] +=
+            term_of<kTerm>(load_double(a.query + whole + v * kDoubleLanes), widen(tail + v * kDoubleLanes));
+      }
+    }
+    a.distances[row + n] = sum_of_parts(sum[n]);
+  }
+}
+
+template <ExactTerm kTerm>
+PANDA_INLINE void distance_rows_of(const DistanceRowsArgs& a) {
+  int64_t row = 0;
+  for (; row + kListRows <= a.count; row += kListRows) distance_list<kTerm, kListRows>(a, row);
+  for (; row < a.count; ++row) distance_list<kTerm, 1>(a, row);
+}
+
+void distance_rows(const DistanceRowsArgs& a) {
+  count_call();
+  if (a.term == ExactTerm::kProduct) return distance_rows_of<ExactTerm::kProduct>(a);
+  distance_rows_of<ExactTerm::kSquaredDifference>(a);
 }

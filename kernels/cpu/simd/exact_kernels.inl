@@ -13,4 +13,5 @@ const ExactKernels kExactKernels = {
     .isa = kIsaName,
     .calls = calls,
     .distances = distances,
+    .distance_rows = distance_rows,
 };

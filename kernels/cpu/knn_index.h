@@ -1,0 +1,118 @@
+// A gallery prepared for the cpu device: codes of its vectors in panels of 32, and what bounds their error.
+// The letters are those of docs/derivations/knn_certificate.md.
+#pragma once
+
+#include <vector>
+
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/knn.h"
+#include "kernels/tensor/checked_math.h"
+
+namespace panda::kernels::cpu {
+
+/// Rows of any dtype, read as f32 (exactly).
+class KnnRows {
+ public:
+  KnnRows(const CpuDevice& device, const ConstTensorView& view) : micro_(&device.micro()), view_(view) {}
+  [[nodiscard]] int64_t count() const { return view_.shape()[0]; }
+  [[nodiscard]] int64_t d() const { return view_.shape()[1]; }
+  [[nodiscard]] DType dtype() const { return view_.dtype(); }
+  /// Row i: where it lies, or widened into `buffer` (d floats).
+  [[nodiscard]] const float* row(int64_t i, float* buffer) const;
+
+ private:
+  const MicroKernels* micro_;
+  ConstTensorView view_;
+};
+
+/// Relative bound, with room, on the rounding of every f64 sum over d terms that this search takes.
+[[nodiscard]] inline double knn_eta(int64_t d) {
+  return static_cast<double>(d + 64) * 0x1p-52;
+}
+
+/// A vector's exact norm sqrt(S(x^2)), as kCosine divides by it. `widened`: room for d rounded up to 16.
+[[nodiscard]] double knn_norm(const CpuDevice& device, const float* x, int64_t d, double* widened);
+
+/// x as f64, zeros up to the next multiple of 16.
+void knn_widen(const float* x, int64_t d, double* to);
+
+class CpuKnnIndex final : public KnnIndex {
+ public:
+  /// `kernel` and `first_row`, which the first of these rows is called, are for messages.
+  CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, const char* kernel,
+              int64_t first_row = 0);
+  [[nodiscard]] int64_t bytes() const override;
+  [[nodiscard]] KnnFilter filter() const override { return filter_; }
+
+  [[nodiscard]] KnnMetric metric() const { return metric_; }
+  [[nodiscard]] KnnCode code() const { return code_; }
+  [[nodiscard]] const KnnRows& rows() const { return rows_; }
+  [[nodiscard]] int64_t size() const { return rows_.count(); }
+  [[nodiscard]] int64_t d() const { return rows_.d(); }
+  /// Groups of four bytes per vector.
+  [[nodiscard]] int64_t groups() const { return groups_; }
+  [[nodiscard]] int64_t panels() const { return ceil_div(size(), kKnnPanel); }
+  [[nodiscard]] int64_t panel_bytes() const { return groups_ * kKnnPanel * 4; }
+  [[nodiscard]] const uint8_t* panel(int64_t p) const { return codes_.data<uint8_t>() + p * panel_bytes(); }
+
+  /// mu, d elements, and a bound on |mu|.
+  [[nodiscard]] const double* center() const { return center_.data(); }
+  [[nodiscard]] double center_norm() const { return center_norm_; }
+  /// Per panel: a, and the largest e and n of its vectors.
+  [[nodiscard]] double scale(int64_t p) const { return panel_bounds_[static_cast<size_t>(p)].scale; }
+  [[nodiscard]] double radius(int64_t p) const { return panel_bounds_[static_cast<size_t>(p)].radius; }
+  [[nodiscard]] double reach(int64_t p) const { return panel_bounds_[static_cast<size_t>(p)].reach; }
+  /// Per vector, padded to whole panels (infinite c there): c, e, n.
+  [[nodiscard]] const double* c() const { return c_.data<double>(); }
+  [[nodiscard]] const double* e() const { return e_.data<double>(); }
+  [[nodiscard]] const double* n() const { return n_.data<double>(); }
+  /// kCosine: knn_norm of each row.
+  [[nodiscard]] double norm(int64_t row) const { return norms_.data<double>()[row]; }
+  /// u8 rows: codes are exact at scale 1.
+  [[nodiscard]] bool whole_numbers() const { return whole_numbers_; }
+
+ private:
+  struct PanelBounds {
+    double scale;
+    double radius;
+    double reach;
+  };
+  void choose_filter(const CpuDevice& device, KnnFilter wanted);
+  void check_rows(CpuDevice& device, const char* kernel, int64_t first_row);
+  void find_center();
+  void encode(CpuDevice& device);
+  void encode_panel(const CpuDevice& device, int64_t p, double* centered, float* buffer, char* row_codes);
+  [[nodiscard]] double factor(int64_t row) const;
+
+  KnnMetric metric_;
+  KnnFilter filter_ = KnnFilter::kNone;
+  KnnCode code_ = KnnCode::kF32;
+  KnnRows rows_;
+  int64_t groups_ = 0;
+  bool whole_numbers_ = false;
+  std::vector<double> center_;
+  double center_norm_ = 0;
+  std::vector<PanelBounds> panel_bounds_;
+  Tensor codes_;
+  Tensor c_;
+  Tensor e_;
+  Tensor n_;
+  Tensor norms_;
+};
+
+/// One vector's codes at one scale: what both sides of the search do alike.
+struct KnnCoded {
+  double error;      ///< >= |y - scale * codes|, rounding of y not included
+  double code_norm;  ///< >= |scale * codes|
+};
+/// Encodes y (d elements) at `scale` into `codes` (groups * 4 bytes, zeros after d).
+[[nodiscard]] KnnCoded knn_encode(const CpuDevice& device, KnnFilter filter, KnnCode code, const double* y,
+                                  double scale, int64_t d, int64_t groups, char* codes);
+/// The scale at which vectors of this largest component and norm become codes without leaving their range.
+[[nodiscard]] double knn_scale(KnnCode code, double largest, double norm, int64_t d);
+
+/// Throws the InvalidArgument that names this row, which is not finite, as number first_row + row.
+[[noreturn]] void throw_not_finite(const char* kernel, const char* name, const KnnRows& rows, int64_t row,
+                                   int64_t first_row);
+
+}  // namespace panda::kernels::cpu

@@ -1,0 +1,579 @@
+// The certified search on the cpu device.
+//
+// An item is a block of queries against a range of panels:
+//   for each panel:  filter (simd/knn_filter.inl): pairs whose lower bound is not above the query's tau
+//     for each hit:  bounds on its distance; push to the query's candidates; prune them from time to time,
+//                    which lowers tau
+//   measure what is left by D, nearest lower bound first, until the next one is above the k-th distance
+// Queries are ordered by the size of their components, so that one scale serves a block. With few queries the
+// gallery is cut into parts, whose results are merged. A block whose filter keeps too much walks the rest of
+// its range without it. Nothing but D decides what is returned, so the cut decides nothing.
+#include "kernels/cpu/knn_search.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/knn_candidates.h"
+#include "kernels/cpu/work.h"
+
+namespace panda::kernels::cpu {
+
+namespace {
+
+/// Codes of a block of queries: they stay in L2 (2 MB on Sapphire Rapids, 1 MB on Zen 4) while panels pass
+/// by.
+constexpr int64_t kBlockBytes = 512 << 10;
+constexpr int64_t kMaxBlock = 2048;
+/// Multiply-adds below which a second thread costs more than it brings (it must wake up).
+constexpr int64_t kWorkPerThread = 4 << 20;
+/// Rows measured together: their cache misses overlap.
+constexpr int64_t kMeasuredTogether = 8;
+/// Rows of the gallery widened together where there is no filter.
+constexpr int64_t kExactRows = 32;
+constexpr int64_t kExactQueries = 32;
+/// See "Rounding of the bounds" in the derivation.
+constexpr double kBoundSlack = 0x1p-49;
+
+/// What the filter knows of one query: y = q - mu and the like; see the derivation.
+struct QueryBounds {
+  double product_norm;  ///< b
+  double error;         ///< e
+  double low;           ///< N, rounded down and up
+  double high;
+};
+
+struct BlockShape {
+  int64_t block;  ///< queries per block
+  int64_t blocks;
+  int64_t parts;  ///< of the gallery
+  int64_t thread_bytes;
+};
+
+int64_t align(int64_t bytes) {
+  return round_up(bytes, 64);
+}
+
+class Search {
+ public:
+  Search(CpuDevice& device, const KnnSearchPlan& plan)
+      : device_(device),
+        plan_(plan),
+        index_(*plan.index),
+        kernels_(device.knn()),
+        nq_(plan.queries.count()),
+        nb_(index_.size()),
+        d_(index_.d()),
+        d16_(round_up(d_, 16)),
+        eta_(knn_eta(d_)),
+        l2_(index_.metric() == KnnMetric::kL2),
+        factor_(l2_ ? 2 : 1),
+        // A filter cannot discard much of a gallery that is wanted whole.
+        filter_(index_.filter() != KnnFilter::kNone && plan.k <= nb_ / 8) {}
+
+  KnnStatistics run();
+
+ private:
+  /// One thread's memory, laid out for the largest block.
+  struct Memory {
+    double* base;
+    double* beta;
+    double* epsilon;
+    double* norms;
+    QueryBounds* bounds;
+    int32_t* bias;
+    int32_t* thresholds;
+    KnnCandidates* candidates;
+    KnnCandidate* items;
+    KnnHit* hits;
+    double* highs;      ///< capacity(k)
+    double* centered;   ///< d16
+    double* widened;    ///< exact blocks: (kExactQueries + kExactRows) * d16
+    double* distances;  ///< exact blocks: kExactQueries * kExactRows
+    float* buffers;     ///< kMeasuredTogether * d
+    char* row_codes;
+    char* codes;
+  };
+  struct Item {
+    Range queries;  ///< in order_
+    Range panels;
+    int64_t part;
+  };
+
+  [[nodiscard]] int64_t thread_bytes(int64_t block) const;
+  [[nodiscard]] Memory memory_at(char* base, int64_t block) const;
+  [[nodiscard]] BlockShape choose_shape() const;
+  void order_queries();
+  void search_item(const Item& item, int64_t block, const Memory& m, KnnStatistics& statistics);
+  double center_query(const float* q, double norm, double* y, double* squares) const;
+  void encode_queries(const Item& item, const Memory& m, double scale);
+  void set_base(const Memory& m, int64_t i) const;
+  int64_t walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics);
+  void add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
+                KnnStatistics& statistics);
+  void walk_rows(const Item& item, const Memory& m, int64_t first_row, int64_t end_row,
+                 KnnStatistics& statistics);
+  void measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
+  void measure_rows(const Memory& m, const double* query, double norm, KnnCandidate* items,
+                    int64_t count) const;
+  void make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
+  void write(int64_t query, int64_t part, KnnCandidates& candidates);
+  void merge_parts();
+  void put(int64_t at, double distance, int64_t index) const;
+  [[nodiscard]] double distance_of(double sum, double query_norm, int64_t row) const;
+  [[nodiscard]] const float* query_row(int64_t query, float* buffer) const {
+    return plan_.queries.row(query, buffer);
+  }
+  [[nodiscard]] ExactTerm term() const { return l2_ ? ExactTerm::kSquaredDifference : ExactTerm::kProduct; }
+
+  CpuDevice& device_;
+  const KnnSearchPlan& plan_;
+  const CpuKnnIndex& index_;
+  const KnnKernels& kernels_;
+  int64_t nq_;
+  int64_t nb_;
+  int64_t d_;
+  int64_t d16_;
+  double eta_;
+  bool l2_;
+  double factor_;
+  bool filter_;
+  int64_t parts_ = 1;
+  std::vector<int64_t> order_;
+  std::vector<double> largest_;  ///< by query: the largest component of y
+  std::vector<KnnCandidate> part_results_;
+};
+
+int64_t Search::thread_bytes(int64_t block) const {
+  const int64_t capacity = KnnCandidates::capacity(plan_.k);
+  const int64_t per_query = 4 * 8 + static_cast<int64_t>(sizeof(QueryBounds)) + 2 * 4 +
+                            static_cast<int64_t>(sizeof(KnnCandidates)) +
+                            checked_mul(capacity, sizeof(KnnCandidate)) +
+                            kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) + index_.groups() * 4;
+  const int64_t fixed = capacity * 8 + (1 + kExactQueries + kExactRows) * d16_ * 8 +
+                        kExactQueries * kExactRows * 8 + (kMeasuredTogether + 1) * d16_ * 4;
+  return checked_add(checked_mul(per_query, block), fixed + 20 * 64);
+}
+
+Search::Memory Search::memory_at(char* base, int64_t block) const {
+  const auto take = [&base](auto*& pointer, int64_t count) {
+    pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(base);
+    base += align(count * static_cast<int64_t>(sizeof(*pointer)));
+  };
+  const int64_t capacity = KnnCandidates::capacity(plan_.k);
+  Memory m;
+  take(m.base, block);
+  take(m.beta, block);
+  take(m.epsilon, block);
+  take(m.norms, block);
+  take(m.bounds, block);
+  take(m.bias, block);
+  take(m.thresholds, block);
+  take(m.candidates, block);
+  take(m.items, block * capacity);
+  take(m.hits, block * kKnnPanel);
+  take(m.highs, capacity);
+  take(m.centered, d16_);
+  take(m.widened, (kExactQueries + kExactRows) * d16_);
+  take(m.distances, kExactQueries * kExactRows);
+  take(m.buffers, kMeasuredTogether * d16_);
+  take(m.row_codes, d16_ * 4);
+  take(m.codes, block * index_.groups() * 4);
+  return m;
+}
+
+BlockShape Search::choose_shape() const {
+  const int64_t threads = device_.threads().thread_count();
+  const int64_t budget = plan_.workspace_bytes / threads;
+  const int64_t least = thread_bytes(1);
+  PANDA_CHECK(least <= budget, plan_.kernel, ": a workspace of ", plan_.workspace_bytes, " bytes for ",
+              threads, " threads, expected at least ", checked_mul(least, threads), " bytes for k=", plan_.k,
+              " and d=", d_);
+  const int64_t per_query = thread_bytes(2) - least;
+  int64_t most = std::min(kMaxBlock, (budget - least) / per_query + 1);
+  if (filter_) most = std::min(most, std::max(kernels_.max_tile, kBlockBytes / (index_.groups() * 4)));
+  if (!filter_) most = std::min(most, kExactQueries);
+  // Blocks of equal size, as many as threads, or a multiple.
+  int64_t blocks = ceil_div(nq_, most);
+  if (blocks > 1) blocks = std::min(round_up(blocks, threads), nq_);
+  const int64_t panels = std::max<int64_t>(index_.panels(), 1);
+  const bool worth_it = static_cast<double>(nq_) * static_cast<double>(nb_) * static_cast<double>(d_) >
+                        2.0 * static_cast<double>(kWorkPerThread);
+  int64_t parts = 1;
+  if (worth_it && blocks < threads) {
+    // Halving the queries keeps the register tiles full only if there are enough of them.
+    if (nq_ >= threads * 4 * kernels_.max_tile) {
+      blocks = threads;
+    } else {
+      parts = std::min(panels, ceil_div(threads, blocks));
+    }
+  }
+  const int64_t block = ceil_div(nq_, blocks);
+  return {block, ceil_div(nq_, block), parts, align(thread_bytes(block))};
+}
+
+/// y = factor * q - mu (kL2), the query itself (kInnerProduct), or divided by its norm (kCosine).
+double Search::center_query(const float* q, double norm, double* y, double* squares) const {
+  const double factor = index_.metric() != KnnMetric::kCosine ? 1 : norm > 0 ? 1 / norm : 0;
+  static constexpr double kNoCenter[16] = {};
+  if (l2_) return kernels_.center_row(q, index_.center(), factor, d_, y, squares);
+  double largest = 0;
+  *squares = 0;
+  for (int64_t i = 0; i < d_; i += 16) {  // 16 at a time, for the center of zeros
+    double part = 0;
+    largest = std::max(
+        largest, kernels_.center_row(q + i, kNoCenter, factor, std::min<int64_t>(16, d_ - i), y + i, &part));
+    *squares += part;
+  }
+  return largest;
+}
+
+/// Checks the queries, and sorts them by the largest component of y.
+void Search::order_queries() {
+  order_.resize(static_cast<size_t>(nq_));
+  std::iota(order_.begin(), order_.end(), 0);
+  largest_.assign(static_cast<size_t>(nq_), 0);
+  const int64_t parts =
+      nq_ * d_ < kWorkPerThread / 4 ? 1 : parts_for(1, nq_, device_.threads().thread_count());
+  std::atomic<int64_t> first_bad{nq_};
+  device_.threads().parallel_for(parts, [&](int64_t part, int) {
+    std::vector<float> buffer(static_cast<size_t>(d_));
+    const Range range = part_of(nq_, parts, part);
+    for (int64_t query = range.begin; query < range.end; ++query) {
+      const float* q = query_row(query, buffer.data());
+      if (!std::isfinite(device_.micro().reduce_line(SimdReduce::kSum, q, d_))) {
+        int64_t seen = first_bad.load();
+        while (query < seen && !first_bad.compare_exchange_weak(seen, query)) {
+        }
+        return;
+      }
+      if (!filter_) continue;
+      // The order serves speed alone, so the size of q stands for that of y.
+      largest_[static_cast<size_t>(query)] = std::max(device_.micro().reduce_line(SimdReduce::kMax, q, d_),
+                                                      -device_.micro().reduce_line(SimdReduce::kMin, q, d_));
+    }
+  });
+  if (first_bad < nq_) throw_not_finite(plan_.kernel, "queries", plan_.queries, first_bad, 0);
+  if (filter_) {
+    std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) {
+      return largest_[static_cast<size_t>(a)] > largest_[static_cast<size_t>(b)];
+    });
+  }
+}
+
+double Search::distance_of(double sum, double query_norm, int64_t row) const {
+  if (l2_) return sum;
+  if (index_.metric() == KnnMetric::kInnerProduct) return -sum;
+  const double norms = query_norm * index_.norm(row);
+  return norms == 0 ? 1 : 1 - sum / norms;
+}
+
+/// Codes and bounds of the item's queries. Two passes: the block's scale is known after the first.
+void Search::encode_queries(const Item& item, const Memory& m, double) {
+  const int64_t count = item.queries.size();
+  const int64_t groups = index_.groups();
+  double largest = 0;
+  double longest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const float* q = query_row(order_[static_cast<size_t>(item.queries.begin + i)], m.buffers);
+    double squares = 0;
+    m.norms[i] = index_.metric() == KnnMetric::kCosine ? knn_norm(device_, q, d_, m.centered) : 0;
+    largest = std::max(largest, center_query(q, m.norms[i], m.centered, &squares));
+    longest = std::max(longest, std::sqrt(squares));
+  }
+  const bool whole = index_.whole_numbers() && plan_.queries.dtype() == DType::kU8;
+  const double scale = whole ? 1 : knn_scale(index_.code(), largest, longest, d_);
+  m.distances[0] = scale;
+  const int64_t tile = std::min(kernels_.max_tile, count);
+  for (int64_t i = 0; i < count; ++i) {
+    const float* q = query_row(order_[static_cast<size_t>(item.queries.begin + i)], m.buffers);
+    double squares = 0;
+    static_cast<void>(center_query(q, m.norms[i], m.centered, &squares));
+    const KnnCoded coded =
+        knn_encode(device_, index_.filter(), index_.code(), m.centered, scale, d_, groups, m.row_codes);
+    const int64_t first = i / tile * tile;
+    const int64_t in_tile = std::min(tile, count - first);
+    char* codes = m.codes + first * groups * 4 + (i - first) * 4;
+    for (int64_t g = 0; g < groups; ++g) std::memcpy(codes + g * in_tile * 4, m.row_codes + g * 4, 4);
+    m.bias[i] = 0;
+    if (index_.code() == KnnCode::kI8) {
+      int32_t sum = 0;
+      for (int64_t j = 0; j < d_; ++j) sum += reinterpret_cast<const int8_t*>(m.row_codes)[j];
+      m.bias[i] = 128 * sum;
+    }
+    const double norm = std::sqrt(squares) * (1 + eta_);
+    const double length = l2_ ? norm + index_.center_norm() : norm;
+    QueryBounds& bounds = m.bounds[i];
+    bounds.error = coded.error + 0x1p-50 * (norm + length);
+    bounds.product_norm = l2_ ? coded.code_norm : std::max(coded.code_norm, norm * (1 + 0x1p-49));
+    if (l2_) {
+      bounds.low = squares * (1 - 2 * eta_);
+      bounds.high = squares * (1 + 2 * eta_);
+    } else {
+      double product = 0;
+      for (int64_t j = 0; j < d_; ++j) product += m.centered[j] * index_.center()[j];
+      const double constant = index_.metric() == KnnMetric::kCosine ? 1 : 0;
+      const double slack = eta_ * (norm * index_.center_norm() + constant);
+      bounds.low = constant - product - slack;
+      bounds.high = constant - product + slack;
+    }
+    m.beta[i] = factor_ * bounds.product_norm * (1 + kBoundSlack);
+    m.epsilon[i] = factor_ * bounds.error * (1 + kBoundSlack);
+  }
+}
+
+/// theta's first term: tau - N, rounded up.
+void Search::set_base(const Memory& m, int64_t i) const {
+  const double limit = m.candidates[i].discard_above();
+  const double low = m.bounds[i].low;
+  m.base[i] = (limit - low) + kBoundSlack * (std::abs(limit) + std::abs(low));
+}
+
+void Search::measure_rows(const Memory& m, const double* query, double norm, KnnCandidate* items,
+                          int64_t count) const {
+  for (int64_t at = 0; at < count; at += kMeasuredTogether) {
+    const float* rows[kMeasuredTogether];
+    double sums[kMeasuredTogether];
+    const int64_t now = std::min(kMeasuredTogether, count - at);
+    for (int64_t j = 0; j < now; ++j) rows[j] = index_.rows().row(items[at + j].index, m.buffers + j * d16_);
+    device_.exact().distance_rows(
+        {.query = query, .rows = rows, .count = now, .d = d_, .distances = sums, .term = term()});
+    for (int64_t j = 0; j < now; ++j) {
+      KnnCandidate& item = items[at + j];
+      item.low = item.high = distance_of(sums[j], norm, item.index);
+      item.index = ~item.index;
+    }
+  }
+}
+
+/// Replaces bounds by distances, nearest lower bound first, and keeps the k first.
+void Search::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
+  KnnCandidates& candidates = m.candidates[i];
+  KnnCandidate* items = candidates.items();
+  const int64_t size = candidates.size();
+  KnnCandidate* bounded =
+      std::partition(items, items + size, [](const KnnCandidate& one) { return one.measured(); });
+  const int64_t k = plan_.k;
+  int64_t measured = bounded - items;
+  if (measured < size) {
+    knn_widen(query_row(query, m.buffers), d_, m.centered);
+    std::sort(bounded, items + size,
+              [](const KnnCandidate& a, const KnnCandidate& b) { return a.low < b.low; });
+  }
+  while (measured < size) {
+    // As many as are wanted in any case, then a few at a time.
+    const int64_t wanted = std::max(kMeasuredTogether, k - measured);
+    int64_t next = measured;
+    while (next < size && next - measured < wanted && items[next].low <= candidates.discard_above()) ++next;
+    if (next == measured) break;
+    measure_rows(m, m.centered, m.norms[i], items + measured, next - measured);
+    statistics.survivors += next - measured;
+    measured = next;
+    if (measured >= k) {
+      for (int64_t j = 0; j < measured; ++j) m.highs[j] = items[j].low;
+      std::nth_element(m.highs, m.highs + k - 1, m.highs + measured);
+      candidates.lower_tau(m.highs[k - 1]);
+    }
+  }
+  candidates.keep_first(measured);
+}
+
+void Search::make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
+  if (!m.candidates[i].prune(m.highs)) measure(m, i, query, statistics);
+}
+
+void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
+                      KnnStatistics& statistics) {
+  const double unit = factor_ * scale * index_.scale(panel);
+  const double rounding = l2_ ? 1 + 2 * eta_ : 1;
+  // Products of f32 codes that are subnormal round by up to 2^-149 each, of at most 2^20.
+  const double underflow = index_.code() == KnnCode::kF32 ? unit * 0x1p-100 : 0;
+  for (int64_t h = 0; h < hits; ++h) {
+    const KnnHit& hit = m.hits[h];
+    const int64_t row = panel * kKnnPanel + hit.lane;
+    if (row >= nb_) continue;
+    const int64_t i = hit.query;
+    KnnCandidates& candidates = m.candidates[i];
+    const QueryBounds& q = m.bounds[i];
+    const double c = index_.c()[row];
+    const double product = unit * hit.product;
+    const double error = m.beta[i] * index_.e()[row] + m.epsilon[i] * index_.n()[row] + underflow;
+    const double slack = kBoundSlack * (std::abs(q.high) + c + std::abs(product) + error);
+    const double low = q.low + c - product - error - slack;
+    if (low > candidates.discard_above()) continue;
+    // c was rounded down by 2 eta, so 8 eta more is above.
+    const double high = (q.high + c * (1 + 8 * eta_) - product + error + slack) * rounding;
+    candidates.push({low, high, row});
+    if (plan_.k == 1 && high < candidates.tau()) {
+      candidates.lower_tau(high);
+      set_base(m, i);
+    }
+    if (candidates.full()) {
+      make_room(m, i, order_[static_cast<size_t>(item.queries.begin + i)], statistics);
+      set_base(m, i);
+    }
+  }
+}
+
+/// Returns the first panel that was not looked at: the filter was given up.
+int64_t Search::walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics) {
+  const int64_t count = item.queries.size();
+  const int64_t patience = 4 * KnnCandidates::capacity(plan_.k);
+  int64_t hits = 0;
+  for (int64_t p = item.panels.begin; p < item.panels.end; ++p) {
+    const int64_t seen = (p - item.panels.begin) * kKnnPanel;
+    if (seen > patience && hits > count * seen / 3) return p;
+    const int64_t found = kernels_.filter[static_cast<int>(index_.code())](
+        {.panel = index_.panel(p),
+         .queries = m.codes,
+         .groups = index_.groups(),
+         .query_count = count,
+         .tile = std::min(kernels_.max_tile, count),
+         .c = index_.c() + p * kKnnPanel,
+         .inverse = 1 / (factor_ * scale * index_.scale(p)),
+         .radius = index_.radius(p),
+         .reach = index_.reach(p),
+         .base = m.base,
+         .beta = m.beta,
+         .epsilon = m.epsilon,
+         .bias = m.bias,
+         .thresholds = m.thresholds,
+         .next_panel = p + 1 < item.panels.end ? index_.panel(p + 1) : nullptr,
+         .hits = m.hits});
+    hits += found;
+    if (found > 0) add_hits(item, m, p, scale, found, statistics);
+  }
+  return item.panels.end;
+}
+
+/// Rows [first_row, end_row) against the item's queries by D alone.
+void Search::walk_rows(const Item& item, const Memory& m, int64_t first_row, int64_t end_row,
+                       KnnStatistics& statistics) {
+  double* gallery = m.widened + kExactQueries * d16_;
+  for (int64_t first = 0; first < item.queries.size(); first += kExactQueries) {
+    const int64_t count = std::min(kExactQueries, item.queries.size() - first);
+    for (int64_t i = 0; i < count; ++i) {
+      const float* q = query_row(order_[static_cast<size_t>(item.queries.begin + first + i)], m.buffers);
+      knn_widen(q, d_, m.widened + i * d16_);
+      if (index_.metric() == KnnMetric::kCosine) m.norms[first + i] = knn_norm(device_, q, d_, m.centered);
+    }
+    for (int64_t row = first_row; row < end_row; row += kExactRows) {
+      const int64_t rows = std::min(kExactRows, end_row - row);
+      for (int64_t j = 0; j < rows; ++j)
+        knn_widen(index_.rows().row(row + j, m.buffers), d_, gallery + j * d16_);
+      device_.exact().distances({.queries = m.widened,
+                                 .gallery = gallery,
+                                 .query_count = count,
+                                 .gallery_count = rows,
+                                 .d16 = d16_,
+                                 .distances = m.distances,
+                                 .term = term()});
+      statistics.survivors += count * rows;
+      for (int64_t i = 0; i < count; ++i) {
+        KnnCandidates& candidates = m.candidates[first + i];
+        for (int64_t j = 0; j < rows; ++j) {
+          const double distance = distance_of(m.distances[i * rows + j], m.norms[first + i], row + j);
+          if (distance > candidates.tau()) continue;
+          candidates.push({distance, distance, ~(row + j)});
+          if (candidates.full()) candidates.keep_first(candidates.size());
+        }
+      }
+    }
+  }
+}
+
+void Search::search_item(const Item& item, int64_t, const Memory& m, KnnStatistics& statistics) {
+  const int64_t count = item.queries.size();
+  const int64_t capacity = KnnCandidates::capacity(plan_.k);
+  for (int64_t i = 0; i < count; ++i)
+    new (m.candidates + i) KnnCandidates(m.items + i * capacity, plan_.k, l2_ ? 2 * eta_ : 0);
+  int64_t scanned_from = item.panels.begin;
+  if (filter_) {
+    encode_queries(item, m, 0);
+    const double scale = m.distances[0];
+    for (int64_t i = 0; i < count; ++i) set_base(m, i);
+    scanned_from = walk_panels(item, m, scale, statistics);
+    for (int64_t i = 0; i < count; ++i)
+      measure(m, i, order_[static_cast<size_t>(item.queries.begin + i)], statistics);
+    if (scanned_from < item.panels.end) statistics.rescanned_rows += count;
+  }
+  const int64_t first_row = scanned_from * kKnnPanel;
+  const int64_t end_row = std::min(nb_, item.panels.end * kKnnPanel);
+  if (first_row < end_row) walk_rows(item, m, first_row, end_row, statistics);
+  for (int64_t i = 0; i < count; ++i) {
+    m.candidates[i].keep_first(m.candidates[i].size());
+    write(order_[static_cast<size_t>(item.queries.begin + i)], item.part, m.candidates[i]);
+  }
+}
+
+void Search::put(int64_t at, double distance, int64_t index) const {
+  plan_.indices.data<int64_t>()[at] = index;
+  if (plan_.distances.dtype() == DType::kF64) {
+    plan_.distances.data<double>()[at] = distance;
+  } else {
+    plan_.distances.data<float>()[at] = static_cast<float>(distance);
+  }
+}
+
+void Search::write(int64_t query, int64_t part, KnnCandidates& candidates) {
+  const KnnCandidate* items = candidates.items();
+  if (parts_ == 1) {
+    for (int64_t j = 0; j < plan_.k; ++j) put(query * plan_.k + j, items[j].low, items[j].row());
+    return;
+  }
+  KnnCandidate* to = part_results_.data() + (query * parts_ + part) * plan_.k;
+  std::copy_n(items, candidates.size(), to);
+  // A part may have fewer than k rows.
+  for (int64_t j = candidates.size(); j < plan_.k; ++j) to[j] = {INFINITY, INFINITY, INT64_MAX};
+}
+
+void Search::merge_parts() {
+  for (int64_t query = 0; query < nq_; ++query) {
+    KnnCandidate* all = part_results_.data() + query * parts_ * plan_.k;
+    std::partial_sort(all, all + plan_.k, all + parts_ * plan_.k,
+                      [](const KnnCandidate& a, const KnnCandidate& b) {
+                        return a.low < b.low || (a.low == b.low && a.row() < b.row());
+                      });
+    for (int64_t j = 0; j < plan_.k; ++j) put(query * plan_.k + j, all[j].low, all[j].row());
+  }
+}
+
+KnnStatistics Search::run() {
+  order_queries();
+  const BlockShape shape = choose_shape();
+  parts_ = shape.parts;
+  if (parts_ > 1) part_results_.resize(static_cast<size_t>(checked_mul(checked_mul(nq_, parts_), plan_.k)));
+  const Scratch scratch =
+      device_.scratch().take(checked_mul(shape.thread_bytes, device_.threads().thread_count()));
+  std::vector<KnnStatistics> statistics(static_cast<size_t>(device_.threads().thread_count()));
+  const int64_t panels = ceil_div(nb_, kKnnPanel);
+  device_.threads().parallel_for(shape.blocks * parts_, [&](int64_t i, int thread) {
+    const int64_t block = i / parts_;
+    const int64_t part = i % parts_;
+    const Memory memory = memory_at(scratch.data<char>() + thread * shape.thread_bytes, shape.block);
+    search_item({{block * shape.block, std::min(nq_, (block + 1) * shape.block)},
+                 part_of(panels, parts_, part),
+                 part},
+                shape.block, memory, statistics[static_cast<size_t>(thread)]);
+  });
+  if (parts_ > 1) merge_parts();
+  KnnStatistics total;
+  total.filter = filter_ ? index_.filter() : KnnFilter::kNone;
+  for (const KnnStatistics& one : statistics) {
+    total.survivors += one.survivors;
+    total.rescanned_rows += one.rescanned_rows;
+  }
+  return total;
+}
+
+}  // namespace
+
+KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan) {
+  return Search(device, plan).run();
+}
+
+}  // namespace panda::kernels::cpu

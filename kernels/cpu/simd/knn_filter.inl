@@ -1,0 +1,245 @@
+// A panel of 32 gallery vectors against tiles of queries: products in registers, compared there with each
+// query's threshold.
+//
+// AVX-512: 14 queries x 32 vectors = 28 accumulators; per group 2 panel loads, 14 broadcasts and 28
+// multiply-adds of 16 x 4 bytes. An integer accumulator starts at threshold - c instead of 0, so a pair is
+// kept where its sign bit stays clear: the test of the whole tile is the AND of its accumulators, one
+// instruction per two of them.
+
+typedef uint32_t VU __attribute__((vector_size(kLanes * 4)));
+typedef int32_t VIUnaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+
+PANDA_INLINE VI load_words(const void* p) {
+  return *reinterpret_cast<const VIUnaligned*>(p);
+}
+PANDA_INLINE void store_words(int32_t* p, VI v) {
+  *reinterpret_cast<VIUnaligned*>(p) = v;
+}
+PANDA_INLINE VI splat_word(int32_t value) {
+  return value - VI{};
+}
+
+/// sum += products of one group.
+template <KnnCode kCode>
+PANDA_INLINE VI multiply_add(VI sum, VI x, VI q) {
+  if constexpr (kCode == KnnCode::kF32) {
+    return reinterpret_cast<VI>(reinterpret_cast<V>(sum) + reinterpret_cast<V>(x) * reinterpret_cast<V>(q));
+  } else if constexpr (kCode == KnnCode::kI16) {
+#if defined(__AVX512VNNI__)
+    return reinterpret_cast<VI>(_mm512_dpwssd_epi32(
+        reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(q)));
+#elif defined(__AVX512F__)
+    return reinterpret_cast<VI>(
+        _mm512_add_epi32(reinterpret_cast<__m512i>(sum),
+                         _mm512_madd_epi16(reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(q))));
+#elif defined(__AVX2__)
+    return reinterpret_cast<VI>(
+        _mm256_add_epi32(reinterpret_cast<__m256i>(sum),
+                         _mm256_madd_epi16(reinterpret_cast<__m256i>(x), reinterpret_cast<__m256i>(q))));
+#elif defined(__SSE2__)
+    return reinterpret_cast<VI>(
+        _mm_add_epi32(reinterpret_cast<__m128i>(sum),
+                      _mm_madd_epi16(reinterpret_cast<__m128i>(x), reinterpret_cast<__m128i>(q))));
+#else
+    return sum + ((x << 16) >> 16) * ((q << 16) >> 16) + (x >> 16) * (q >> 16);
+#endif
+  } else {
+#if defined(__AVX512VNNI__)
+    return reinterpret_cast<VI>(_mm512_dpbusd_epi32(
+        reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(q)));
+#else
+    return sum;
+#endif
+  }
+}
+
+/// Whether a lane's sign bit is clear.
+PANDA_INLINE bool any_positive(VI v) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(v)) != 0xffff;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(v)) != 0xff;
+#elif defined(__SSE2__)
+  return _mm_movemask_ps(reinterpret_cast<__m128>(v)) != 0xf;
+#else
+  int32_t lanes = -1;
+  for (int j = 0; j < kLanes; ++j) lanes &= v[j];
+  return lanes >= 0;
+#endif
+}
+
+/// Of kTile queries and 2 * kLanes vectors from `lane` on: writes product and margin ("keep" where its sign
+/// bit is clear) and returns true if there is anything to keep. Integer codes: product and margin are the
+/// same word.
+template <KnnCode kCode, int kTile>
+__attribute__((noinline)) bool filter_tile(const char* panel, const char* queries, int64_t groups,
+                                           const int32_t* c, const int32_t* thresholds, int lane,
+                                           int32_t* products, int32_t* margins) {
+  VI sum[kTile][2];
+  const VI c0 = load_words(c + lane);
+  const VI c1 = load_words(c + lane + kLanes);
+#pragma GCC unroll 14
+  for (int t = 0; t < kTile; ++t) {
+    if (kCode == KnnCode::kF32) {
+      sum[t][0] = sum[t][1] = VI{};
+    } else {
+      const VU threshold = reinterpret_cast<VU>(splat_word(thresholds[t]));
+      sum[t][0] = reinterpret_cast<VI>(threshold - reinterpret_cast<VU>(c0));
+      sum[t][1] = reinterpret_cast<VI>(threshold - reinterpret_cast<VU>(c1));
+    }
+  }
+  const char* x = panel + lane * 4;
+  const char* q = queries;
+#pragma GCC unroll 2
+  for (int64_t g = 0; g < groups; ++g) {
+    const VI x0 = load_words(x);
+    const VI x1 = load_words(x + kLanes * 4);
+#pragma GCC unroll 14
+    for (int t = 0; t < kTile; ++t) {
+      int32_t word;
+      __builtin_memcpy(&word, q + t * 4, 4);
+      const VI value = splat_word(word);
+      sum[t][0] = multiply_add<kCode>(sum[t][0], x0, value);
+      sum[t][1] = multiply_add<kCode>(sum[t][1], x1, value);
+    }
+    x += kKnnPanel * 4;
+    q += kTile * 4;
+  }
+  VI all = splat_word(-1);
+  if (kCode == KnnCode::kF32) {
+    const V f0 = reinterpret_cast<V>(c0);
+    const V f1 = reinterpret_cast<V>(c1);
+#pragma GCC unroll 14
+    for (int t = 0; t < kTile; ++t) {
+      const V threshold = splat(__builtin_bit_cast(float, thresholds[t]));
+      all &= reinterpret_cast<VI>((reinterpret_cast<V>(sum[t][0]) - f0) + threshold);
+      all &= reinterpret_cast<VI>((reinterpret_cast<V>(sum[t][1]) - f1) + threshold);
+    }
+  } else {
+#pragma GCC unroll 14
+    for (int t = 0; t < kTile; ++t) all &= sum[t][0] & sum[t][1];
+  }
+  if (__builtin_expect(!any_positive(all), 1)) return false;
+#pragma GCC unroll 14
+  for (int t = 0; t < kTile; ++t) {
+    store_words(products + t * kKnnPanel + lane, sum[t][0]);
+    store_words(products + t * kKnnPanel + lane + kLanes, sum[t][1]);
+    if (kCode == KnnCode::kF32) {
+      const V threshold = splat(__builtin_bit_cast(float, thresholds[t]));
+      const V m0 = (reinterpret_cast<V>(sum[t][0]) - reinterpret_cast<V>(c0)) + threshold;
+      const V m1 = (reinterpret_cast<V>(sum[t][1]) - reinterpret_cast<V>(c1)) + threshold;
+      store_words(margins + t * kKnnPanel + lane, reinterpret_cast<VI>(m0));
+      store_words(margins + t * kKnnPanel + lane + kLanes, reinterpret_cast<VI>(m1));
+    }
+  }
+  return true;
+}
+
+using FilterTile = bool (*)(const char*, const char*, int64_t, const int32_t*, const int32_t*, int, int32_t*,
+                            int32_t*);
+#if defined(__AVX512F__)
+#define PANDA_FILTER_TILES(C)                                                                               \
+  {                                                                                                         \
+    nullptr, filter_tile<C, 1>, filter_tile<C, 2>, filter_tile<C, 3>, filter_tile<C, 4>, filter_tile<C, 5>, \
+        filter_tile<C, 6>, filter_tile<C, 7>, filter_tile<C, 8>, filter_tile<C, 9>, filter_tile<C, 10>,     \
+        filter_tile<C, 11>, filter_tile<C, 12>, filter_tile<C, 13>, filter_tile<C, 14>                      \
+  }
+#elif defined(__aarch64__)
+#define PANDA_FILTER_TILES(C)                                                                               \
+  {                                                                                                         \
+    nullptr, filter_tile<C, 1>, filter_tile<C, 2>, filter_tile<C, 3>, filter_tile<C, 4>, filter_tile<C, 5>, \
+        filter_tile<C, 6>, filter_tile<C, 7>, filter_tile<C, 8>, filter_tile<C, 9>, filter_tile<C, 10>,     \
+        filter_tile<C, 11>, filter_tile<C, 12>                                                              \
+  }
+#else
+#define PANDA_FILTER_TILES(C)                                                                               \
+  {                                                                                                         \
+    nullptr, filter_tile<C, 1>, filter_tile<C, 2>, filter_tile<C, 3>, filter_tile<C, 4>, filter_tile<C, 5>, \
+        filter_tile<C, 6>                                                                                   \
+  }
+#endif
+
+PANDA_INLINE double clamped(double value, double low, double high) {
+  value = value < low ? low : value;
+  return value > high ? high : value;
+}
+
+/// c * inverse, rounded down, and the thresholds, rounded up; both kept within ranges in which clamping keeps
+/// pairs and no sum overflows (docs/derivations/knn_certificate.md, "Thresholds").
+template <KnnCode kCode>
+PANDA_INLINE void make_thresholds(const KnnFilterArgs& a, int32_t* c) {
+  if (kCode == KnnCode::kF32) {
+    for (int j = 0; j < kKnnPanel; ++j) {
+      const double value = clamped(a.c[j] * a.inverse, 0, 1e37);
+      c[j] = __builtin_bit_cast(int32_t, static_cast<float>(value * (1 - 0x1p-22)));
+    }
+    float* thresholds = reinterpret_cast<float*>(a.thresholds);
+    for (int64_t i = 0; i < a.query_count; ++i) {
+      double value = (a.base[i] + (a.radius * a.beta[i] + a.reach * a.epsilon[i])) * a.inverse;
+      value = clamped(value, -1e37, 1e38);
+      value = value + __builtin_fabs(value) * 0x1p-22 + 0x1p-90;
+      thresholds[i] = static_cast<float>(value);
+    }
+  } else {
+    for (int j = 0; j < kKnnPanel; ++j) {
+      const double value = clamped(a.c[j] * a.inverse - 1, 0, 0x1p29 - 1);
+      c[j] = static_cast<int32_t>(value);
+    }
+    for (int64_t i = 0; i < a.query_count; ++i) {
+      double value = (a.base[i] + (a.radius * a.beta[i] + a.reach * a.epsilon[i])) * a.inverse;
+      value = clamped(value, -0x1p30, 0x1p30 - 8) + 3;
+      const auto whole = static_cast<int32_t>(value);
+      a.thresholds[i] =
+          kCode == KnnCode::kI8
+              ? static_cast<int32_t>(static_cast<uint32_t>(whole) - static_cast<uint32_t>(a.bias[i]))
+              : whole;
+    }
+  }
+}
+
+template <KnnCode kCode>
+int64_t filter_panel(const KnnFilterArgs& a) {
+  count_call();
+  static constexpr FilterTile kFilterTiles[kMaxTile + 1] = PANDA_FILTER_TILES(kCode);
+  alignas(64) int32_t c[kKnnPanel];
+  alignas(64) int32_t products[kMaxTile * kKnnPanel];
+  alignas(64) int32_t margins[kCode == KnnCode::kF32 ? kMaxTile * kKnnPanel : 1];
+  make_thresholds<kCode>(a, c);
+  const int32_t* kept = kCode == KnnCode::kF32 ? margins : products;
+  const int64_t tiles = (a.query_count + a.tile - 1) / a.tile;
+  const int64_t share = (a.groups * kKnnPanel * 4 / tiles + 63) / 64 * 64;
+  int64_t hits = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t first = tile * a.tile;
+    const int64_t count = first + a.tile < a.query_count ? a.tile : a.query_count - first;
+    if (a.next_panel != nullptr) {
+      const char* next = static_cast<const char*>(a.next_panel) + tile * share;
+      for (int64_t i = 0; i < share; i += 64) __builtin_prefetch(next + i, 0, 2);
+    }
+    for (int lane = 0; lane < kKnnPanel; lane += 2 * kLanes) {
+      if (!kFilterTiles[count](static_cast<const char*>(a.panel),
+                               static_cast<const char*>(a.queries) + first * a.groups * 4, a.groups, c,
+                               a.thresholds + first, lane, products, margins)) {
+        continue;
+      }
+      for (int64_t t = 0; t < count; ++t) {
+        for (int j = lane; j < lane + 2 * kLanes; ++j) {
+          const int64_t at = t * kKnnPanel + j;
+          if (kept[at] < 0) continue;
+          double product;
+          if (kCode == KnnCode::kF32) {
+            product = static_cast<double>(__builtin_bit_cast(float, products[at]));
+          } else {
+            // The accumulator held product + bias + threshold - c, modulo 2^32.
+            uint32_t word = static_cast<uint32_t>(products[at]) -
+                            static_cast<uint32_t>(a.thresholds[first + t]) + static_cast<uint32_t>(c[j]);
+            if (kCode == KnnCode::kI8) word -= static_cast<uint32_t>(a.bias[first + t]);
+            product = static_cast<double>(static_cast<int32_t>(word));
+          }
+          a.hits[hits++] = {static_cast<int32_t>(first + t), j, product};
+        }
+      }
+    }
+  }
+  return hits;
+}

@@ -1,0 +1,80 @@
+// The inner loops of the certified kNN search, one table per instruction set; the rule of micro_kernels.h
+// holds here too. What the numbers mean: docs/derivations/knn_certificate.md.
+#pragma once
+
+#include <stdint.h>
+
+namespace panda::kernels::cpu {
+
+/// Gallery vectors in a panel.
+constexpr int64_t kKnnPanel = 32;
+
+/// What codes are. Four bytes are a group: one f32, two i16 or four i8 dimensions. Gallery codes of kI8 are
+/// stored with 128 added (u8), as the multiply instruction wants them.
+enum class KnnCode { kF32, kI16, kI8 };
+constexpr int kKnnCodes = 3;
+
+/// A pair that the filter could not discard, with the product of its codes.
+struct KnnHit {
+  int32_t query;
+  int32_t lane;
+  double product;
+};
+
+/// One panel against a block of queries: pairs with
+///   product(query, lane) >= c[lane] * inverse - theta(query),
+///   theta = (base[query] + radius * beta[query] + reach * epsilon[query]) * inverse
+/// (and possibly a few more: everything is rounded towards keeping a pair). Integer codes: |product| < 2^29.
+struct KnnFilterArgs {
+  const void* panel;  ///< [groups][32] groups
+  const void*
+      queries;  ///< tiles of `tile` queries (the last may be smaller), each [groups][queries of the tile]
+  int64_t groups;
+  int64_t query_count;
+  int64_t tile;            ///< at most max_tile
+  const double* c;         ///< 32; >= 0, infinite for a lane without a vector
+  double inverse;          ///< > 0
+  double radius;           ///< >= 0
+  double reach;            ///< >= 0
+  const double* base;      ///< per query; may be +infinity: keep everything
+  const double* beta;      ///< >= 0
+  const double* epsilon;   ///< >= 0
+  const int32_t* bias;     ///< per query: 128 times the sum of its codes (kI8)
+  int32_t* thresholds;     ///< room for query_count
+  const void* next_panel;  ///< brought into the cache meanwhile; may be null
+  KnnHit* hits;            ///< room for 32 * query_count
+};
+
+struct KnnKernels {
+  const char* isa;  ///< "baseline", "avx2", "avx512", "avx512vnni"
+  int64_t (*calls)();
+  /// Queries in the largest register tile.
+  int64_t max_tile;
+  /// By KnnCode; returns the number of hits. Null: not on this instruction set.
+  int64_t (*filter[kKnnCodes])(const KnnFilterArgs& args);
+
+  /// y[i] = x[i] * factor - center[i]; returns the largest |y[i]|, and the sum of squares (lane i mod 16,
+  /// then the lanes).
+  double (*center_row)(const float* x, const double* center, double factor, int64_t d, double* y,
+                       double* sum_of_squares);
+  /// codes[i] = y[i] * inverse_scale, rounded to nearest and kept within the code's range.
+  void (*encode_row)(KnnCode code, const double* y, double inverse_scale, int64_t d, void* codes);
+  /// sum_i (y[i] - scale * codes[i])^2, and the sum of codes[i]^2.
+  double (*code_error)(KnnCode code, const double* y, double scale, const void* codes, int64_t d,
+                       double* codes_squared);
+};
+
+namespace baseline {
+extern const KnnKernels kKnnKernels;
+}
+namespace avx2 {
+extern const KnnKernels kKnnKernels;
+}
+namespace avx512 {
+extern const KnnKernels kKnnKernels;
+}
+namespace avx512vnni {
+extern const KnnKernels kKnnKernels;
+}
+
+}  // namespace panda::kernels::cpu

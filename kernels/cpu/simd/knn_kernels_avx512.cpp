@@ -1,0 +1,10 @@
+// The inner loops of the certified kNN search for avx512; flags in kernels/cpu/CMakeLists.txt.
+#include "kernels/cpu/simd/knn_kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>  // extern inline functions that are always inlined: no symbols
+#endif
+
+namespace panda::kernels::cpu::avx512 {
+#include "kernels/cpu/simd/knn_kernels.inl"
+}  // namespace panda::kernels::cpu::avx512

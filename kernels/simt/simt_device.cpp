@@ -1,0 +1,91 @@
+#include "kernels/simt/simt_device.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/cuda/gpu_kernels.h"
+#include "kernels/tensor/error.h"
+
+namespace panda::kernels::simt {
+
+std::string order_name(Order order, uint64_t seed) {
+  switch (order) {
+    case Order::kFifo:
+      return "fifo";
+    case Order::kReverse:
+      return "reverse";
+    case Order::kRandom:
+      return text("random:", seed);
+  }
+  throw InternalError("unknown order of threads");
+}
+
+void set_order(SimtOptions& options, const std::string& name) {
+  if (name == "fifo") {
+    options.order = Order::kFifo;
+  } else if (name == "reverse") {
+    options.order = Order::kReverse;
+  } else if (name == "random") {
+    options.order = Order::kRandom;
+  } else {
+    const std::string prefix = "random:";
+    const std::string digits = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
+    PANDA_CHECK(
+        !digits.empty() && digits.size() <= 18 && digits.find_first_not_of("0123456789") == digits.npos,
+        "simt order '", printable(name), "', expected fifo, reverse, random or random:SEED");
+    options.order = Order::kRandom;
+    options.seed = std::stoull(digits);
+  }
+}
+
+void set_poison(SimtOptions& options, const std::string& name) {
+  PANDA_CHECK(name == "nan" || name == "finite", "simt poison '", printable(name),
+              "', expected nan or finite");
+  options.poison = name == "nan" ? Poison::kNan : Poison::kFinite;
+}
+
+std::string SimtDevice::description() const {
+  return text("CUDA kernels emulated on one thread, sm_", options_.properties.compute_capability, ", order ",
+              order_name(options_.order, options_.seed), ", ", precision_name(precision()));
+}
+
+const KernelTable& SimtDevice::kernels() const {
+  static const KernelTable table = [] {
+    KernelTable filled;
+#define PANDA_GPU_KERNEL(name) filled.name = simt::name;
+#include "kernels/cuda/gpu_kernel_list.def"
+#undef PANDA_GPU_KERNEL
+    return filled;
+  }();
+  return table;
+}
+
+unsigned char SimtDevice::poison_byte() const {
+  return options_.poison == Poison::kNan ? 0xff : 0x7b;
+}
+
+void SimtDevice::copy_from_host(void* device_destination, const void* source, int64_t bytes) {
+  if (bytes > 0) std::memcpy(device_destination, source, static_cast<size_t>(bytes));
+}
+
+void SimtDevice::copy_to_host(void* destination, const void* device_source, int64_t bytes) {
+  if (bytes > 0) std::memcpy(destination, device_source, static_cast<size_t>(bytes));
+}
+
+void SimtDevice::fill(void* destination, uint8_t value, int64_t bytes) {
+  if (bytes > 0) std::memset(destination, value, static_cast<size_t>(bytes));
+}
+
+void* SimtDevice::allocate_bytes(int64_t bytes) {
+  void* pointer = nullptr;
+  constexpr size_t kAlignment = 64;  // what Device::allocate promises, and no more
+  if (posix_memalign(&pointer, kAlignment, static_cast<size_t>(bytes)) != 0) return nullptr;
+  std::memset(pointer, poison_byte(), static_cast<size_t>(bytes));
+  return pointer;
+}
+
+void SimtDevice::free_bytes(void* pointer, int64_t) noexcept {
+  std::free(pointer);
+}
+
+}  // namespace panda::kernels::simt
