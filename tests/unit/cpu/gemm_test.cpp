@@ -49,7 +49,7 @@ std::vector<Product> products() {
                               {49, 64, 130},
                               {65, 48, 20},
                               {64, 49, 20},
-                              // K ranges: 512, 128 for few rows, 2048 for few columns.
+                              // K ranges: 512, 32 for few rows, 2048 for few columns.
                               {49, 40, 513},
                               {48, 33, 128},
                               {60, 1100, 30},
