@@ -1,6 +1,6 @@
 // The cpu device's kernels, one per line of kernel_list.def. Where each lives:
 //   gemm.cpp  conv2d.cpp (choice, packing) conv2d_direct.cpp conv2d_winograd.cpp  pool2d.cpp  batch_norm.cpp
-//   elementwise.cpp  convert.cpp  reduce.cpp  knn.cpp; inner loops in simd/.
+//   elementwise.cpp  convert.cpp  reduce.cpp  knn.cpp (knn_index, knn_search, knn_candidates); inner loops in simd/.
 #pragma once
 
 #include "kernels/kernel_table.h"
