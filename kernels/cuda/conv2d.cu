@@ -52,7 +52,11 @@ void prepare_as(GpuDevice& device, const Conv2dPrepareFilterArgs& args, bool tf3
   using Element = typename Kind::Element;
   Conv2dFilter& prepared = *args.prepared;
   const int64_t row = packed_depth<Kind>(prepared);
-  prepared.packed = Tensor(device, DTypeOf<Element>::value, {prepared.k, row}, "filter");
+  const Shape shape{prepared.k, row};
+  const ConstTensorView earlier = prepared.packed.present() ? prepared.packed.view() : TensorView();
+  const bool fits = earlier.present() && &earlier.device() == &device && earlier.shape() == shape &&
+                    earlier.dtype() == DTypeOf<Element>::value;
+  if (!fits) prepared.packed = Tensor(device, DTypeOf<Element>::value, shape, "filter");
   PackedFilter pack{};
   pack.filter = args.filter.data<float>();
   pack.packed = prepared.packed.view().raw();

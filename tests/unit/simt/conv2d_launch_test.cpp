@@ -51,6 +51,24 @@ INSTANTIATE_TEST_SUITE_P(Layouts, ConvolutionBatch, ::testing::Values(Layout::kD
                            return tested.param == Layout::kDense ? "dense" : "channels_last";
                          });
 
+TEST(PreparedFilter, KeepsItsMemoryWhileItFits) {
+  SimtDevice device;
+  Conv2dFilter filter;
+  const auto prepare = [&](const Shape& shape, uint64_t seed) {
+    const Tensor weights = random_tensor(device, shape, seed);
+    kernels::conv2d_prepare_filter(device, {weights, {1, 1, 0, 0}, &filter});
+    return filter.packed.view().raw();
+  };
+  const void* first = prepare({9, 8, 3, 3}, 1);
+  const float coefficient = *static_cast<const float*>(first);
+  EXPECT_EQ(prepare({9, 8, 3, 3}, 2), first);
+  EXPECT_NE(*static_cast<const float*>(first), coefficient);
+  EXPECT_EQ(prepare({9, 9, 2, 4}, 3), first);  // as many elements
+  EXPECT_EQ(filter.packed.shape(), (Shape{9, 80}));
+  prepare({10, 8, 3, 3}, 4);
+  EXPECT_EQ(filter.packed.shape(), (Shape{10, 80}));
+}
+
 TEST(Convolution, BeyondTheGpusNumbersIsRefusedInOneLine) {
   SimtDevice device;
   const Conv2dFilter filter = kernels::conv2d_prepare_filter(device, random_tensor(device, {1, 1, 1, 1}, 1),
