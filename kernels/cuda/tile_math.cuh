@@ -153,9 +153,9 @@ class FmaMath {
   static constexpr int kTileM = kTileM_;
   static constexpr int kTileN = kTileN_;
   static constexpr int kThreads = kTileM * kTileN >= 128 * 128 ? 256 : 128;
-  /// Blocks that share a multiprocessor, by registers: 64 sums and 36 operands a thread, and what the
-  /// compiler loads ahead, leave room for 12 warps at 128 x 64 and for 8 at 128 x 128.
-  static constexpr int kBlocks = kTileM * kTileN == 128 * 128 ? 1 : kTileM * kTileN == 128 * 64 ? 3 : 4;
+  /// Blocks that share a multiprocessor, by registers: sums, operands and what the compiler loads ahead leave
+  /// room for 8 warps at 128 x 128 and for 12 else.
+  static constexpr int kBlocks = kTileM * kTileN == 128 * 128 ? 1 : 3;
 
   __device__ explicit FmaMath(int thread) {
     const int lane = thread % 32;
