@@ -38,7 +38,9 @@ struct Conv2dFilter {
   Tensor packed;
 };
 
-/// filter: f32 K,C,R,S, dense, all extents >= 1 · prepared: filled.
+/// filter: f32 K,C,R,S, dense, all extents >= 1 · prepared: filled. Memory of an earlier preparation is used
+/// again where it fits (a filter in training is prepared in every step): copies of a prepared filter share
+/// it.
 struct Conv2dPrepareFilterArgs {
   ConstTensorView filter;
   Conv2dGeometry geometry;

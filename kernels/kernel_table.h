@@ -14,6 +14,9 @@ struct KernelTable {
 #define PANDA_KERNEL(name, Args) void (*name)(Device & device, const Args& args) = nullptr;
 #include "kernels/kernel_list.def"
 #undef PANDA_KERNEL
+  /// True for the oracle: where a contract says f32, its kernels also take f64 (all operands of a call
+  /// alike), so that a gradient can be checked by central differences.
+  bool takes_f64 = false;
 };
 
 /// Every kernel's name, in the list's order.

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/cuda/gpu_kernels.h"
+#include "kernels/simt/race.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::kernels::simt {
@@ -81,10 +82,12 @@ void* SimtDevice::allocate_bytes(int64_t bytes) {
   constexpr size_t kAlignment = 64;  // what Device::allocate promises, and no more
   if (posix_memalign(&pointer, kAlignment, static_cast<size_t>(bytes)) != 0) return nullptr;
   std::memset(pointer, poison_byte(), static_cast<size_t>(bytes));
+  emulator::race::device_memory_allocated(pointer, static_cast<size_t>(bytes));
   return pointer;
 }
 
 void SimtDevice::free_bytes(void* pointer, int64_t) noexcept {
+  emulator::race::device_memory_freed(pointer);
   std::free(pointer);
 }
 

@@ -57,4 +57,11 @@ std::string failure(dim3 grid, dim3 block, size_t shared_bytes, const std::funct
   return "";
 }
 
+/// Every part occurs in the message.
+template <typename... Parts>
+void expect_contains(const std::string& message, const Parts&... parts) {
+  for (const std::string& part : {std::string(parts)...})
+    EXPECT_NE(message.find(part), std::string::npos) << "no '" << part << "' in: " << message;
+}
+
 }  // namespace panda::kernels::simt
