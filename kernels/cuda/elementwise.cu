@@ -3,9 +3,9 @@
 // WHAT    y[i] = op(x[i]) · y[i] = a[i] op b[i], for all stored elements
 // READS   4 B an element and operand · WRITES 4 B an element
 // FLOPS   1 an element; about 10 for exp and log, 20 for sigmoid
-// LAUNCH  one thread a pack of 4 elements (16 B); one a single element where an operand is not 16-byte aligned
-// LIMITS  2^31 blocks of 1024 elements
-// SOURCE  kernels/elementwise.h; sigmoid as e^-|x| / (1 + e^-|x|), which neither overflows nor cancels
+// LAUNCH  one thread a pack of 4 elements (16 B); one a single element where an operand is not 16-byte
+// aligned LIMITS  2^31 blocks of 1024 elements SOURCE  kernels/elementwise.h; sigmoid as e^-|x| / (1 +
+// e^-|x|), which neither overflows nor cancels
 #include "kernels/elementwise.h"
 
 #include "kernels/cuda/gpu_kernels.h"

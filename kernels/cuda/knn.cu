@@ -12,8 +12,8 @@
 // SOURCE  kernels/knn.h. The order (distance, index) is total, so that the result depends neither on the
 //         splits nor on the GPU.
 //
-// The 16 partial sums of a pair live in 16 neighbouring lanes, a lane each; a lane keeps that part of the sums
-// of 4 queries x 8 gallery rows in registers, so that 12 loads from shared memory feed 96 operations.
+// The 16 partial sums of a pair live in 16 neighbouring lanes, a lane each; a lane keeps that part of the
+// sums of 4 queries x 8 gallery rows in registers, so that 12 loads from shared memory feed 96 operations.
 #include "kernels/knn.h"
 
 #include <algorithm>
@@ -105,9 +105,9 @@ __device__ void add_component(double (&sums)[kPairs], const double (&q)[kTileQue
   }
 }
 
-/// One step of the canonical order, s_j += s_{j + kStep}, for kHalf * 2 pairs: the lanes without the bit kStep
-/// keep the first half of the pairs, those with it the second; each gets the other's sums of what it keeps.
-/// a + b has the bits of b + a.
+/// One step of the canonical order, s_j += s_{j + kStep}, for kHalf * 2 pairs: the lanes without the bit
+/// kStep keep the first half of the pairs, those with it the second; each gets the other's sums of what it
+/// keeps. a + b has the bits of b + a.
 template <int kStep, int kHalf>
 __device__ void halve(double (&sums)[kPairs], int part) {
   const bool upper = (part & kStep) != 0;
@@ -351,12 +351,12 @@ void knn_search(Device& base, const KnnSearchArgs& args) {
                                done == 0 ? nullptr : static_cast<const Neighbor*>(last.data()),
                                static_cast<Neighbor*>(lists.data())}));
       const int64_t at = q * args.k + done;
-      PANDA_LAUNCH(join_splits, grid_for(queries, kBlockThreads / kWarpThreads), dim3(kBlockThreads), 0,
-                   device,
-                   (JoinArgs{static_cast<const Neighbor*>(lists.data()), plan.splits, queries, size,
-                             f64 ? nullptr : args.distances.data<float>() + at,
-                             f64 ? args.distances.data<double>() + at : nullptr,
-                             args.indices.data<int64_t>() + at, args.k, static_cast<Neighbor*>(last.data())}));
+      PANDA_LAUNCH(
+          join_splits, grid_for(queries, kBlockThreads / kWarpThreads), dim3(kBlockThreads), 0, device,
+          (JoinArgs{static_cast<const Neighbor*>(lists.data()), plan.splits, queries, size,
+                    f64 ? nullptr : args.distances.data<float>() + at,
+                    f64 ? args.distances.data<double>() + at : nullptr, args.indices.data<int64_t>() + at,
+                    args.k, static_cast<Neighbor*>(last.data())}));
     }
   }
 }

@@ -112,14 +112,17 @@ class GuardedTensor {
   if (tensor.layout() != Layout::kChannelBlocked16) return true;
   const Tensor on_host = clone_to(tensor, host());
   const Shape& s = tensor.shape();
-  const auto* x = on_host.data<float>();
+  const auto* bytes = static_cast<const uint8_t*>(on_host.view().raw());
+  const int64_t size = dtype_bytes(tensor.dtype());
+  // Offsets of padding channels: those of a tensor with all stored channels.
+  const Shape whole{s[0], stored_channels(s, tensor.layout()), s[2], s[3]};
   for (int64_t n = 0; n < s[0]; ++n)
-    for (int64_t c = s[1]; c < stored_channels(s, tensor.layout()); ++c)
+    for (int64_t c = s[1]; c < whole[1]; ++c)
       for (int64_t h = 0; h < s[2]; ++h)
         for (int64_t w = 0; w < s[3]; ++w) {
-          // Offsets of padding channels: those of a tensor with all stored channels.
-          const Shape whole{s[0], stored_channels(s, tensor.layout()), s[2], s[3]};
-          if (x[image_offset(whole, tensor.layout(), n, c, h, w)] != 0) return false;
+          const uint8_t* element = bytes + image_offset(whole, tensor.layout(), n, c, h, w) * size;
+          for (int64_t i = 0; i < size; ++i)
+            if (element[i] != 0) return false;
         }
   return true;
 }
