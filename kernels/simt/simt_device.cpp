@@ -80,7 +80,9 @@ void SimtDevice::fill(void* destination, uint8_t value, int64_t bytes) {
 void* SimtDevice::allocate_bytes(int64_t bytes) {
   void* pointer = nullptr;
   constexpr size_t kAlignment = 64;  // what Device::allocate promises, and no more
-  if (posix_memalign(&pointer, kAlignment, static_cast<size_t>(bytes)) != 0) return nullptr;
+  constexpr size_t kBand = emulator::race::kDeviceBand;
+  if (posix_memalign(&pointer, kAlignment, static_cast<size_t>(bytes) + 2 * kBand) != 0) return nullptr;
+  pointer = static_cast<unsigned char*>(pointer) + kBand;
   std::memset(pointer, poison_byte(), static_cast<size_t>(bytes));
   emulator::race::device_memory_allocated(pointer, static_cast<size_t>(bytes));
   return pointer;
@@ -88,7 +90,7 @@ void* SimtDevice::allocate_bytes(int64_t bytes) {
 
 void SimtDevice::free_bytes(void* pointer, int64_t) noexcept {
   emulator::race::device_memory_freed(pointer);
-  std::free(pointer);
+  std::free(static_cast<unsigned char*>(pointer) - emulator::race::kDeviceBand);
 }
 
 }  // namespace panda::kernels::simt
