@@ -13,6 +13,7 @@
 
 #include "kernels/conv2d.h"
 #include "kernels/pool2d.h"
+#include "kernels/tensor/arena.h"
 
 namespace panda::nn {
 
@@ -106,15 +107,5 @@ class InferenceProgram {
   Tensor arena_;
   ProgramPlan last_plan_;
 };
-
-/// Gives each entry an offset such that no two whose [first, last] steps meet overlap; returns the bytes
-/// needed. Largest first, each at the lowest place that fits. Every offset is a multiple of 64.
-struct ArenaRequest {
-  int64_t bytes = 0;
-  int first = 0;
-  int last = 0;
-  int64_t offset = 0;
-};
-int64_t place_in_arena(std::vector<ArenaRequest>& requests);
 
 }  // namespace panda::nn

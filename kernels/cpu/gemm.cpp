@@ -37,8 +37,9 @@ namespace {
 constexpr int64_t kKc = 512;
 constexpr int64_t kMc = 192;
 constexpr int64_t kNc = 2048;
-constexpr int64_t kFewRows = 48;          // up to here packing op(b) costs more than it saves
-constexpr int64_t kFewRowsKc = 128;       // op(b) where it lies: 128 rows of it are 128 pages or fewer
+constexpr int64_t kFewRows = 48;  // up to here packing op(b) costs more than it saves
+constexpr int64_t kFewRowsKc =
+    32;  // op(b) where it lies: 32 rows of it are 32 pages, no more than the TLB and L1 hold
 constexpr int64_t kFewColumnsKc = 2048;   // one vector of columns: bound by reading op(a), in runs of 8 KB
 constexpr int64_t kSharedColumns = 512;   // per thread, where all rows are one item: packed, 1 MB stays in L2
 constexpr int64_t kPackedTogether = 8;    // panels of op(b): reads runs of 2 KB

@@ -1,7 +1,9 @@
 // The candidates of one query while a gallery passes by: pairs between two bounds, or measured.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "kernels/tensor/checked_math.h"
 
@@ -16,46 +18,92 @@ struct KnnCandidate {
 
   [[nodiscard]] bool measured() const { return index < 0; }
   [[nodiscard]] int64_t row() const { return index < 0 ? ~index : index; }
+  /// In the order of (distance, row), of measured ones.
+  [[nodiscard]] bool before(const KnnCandidate& other) const {
+    return low < other.low || (low == other.low && row() < other.row());
+  }
 };
 
-/// Holds every row seen that may be among the k first, in memory for `capacity` candidates. The caller pushes
-/// only rows with low <= discard_above(), prunes when `full`, and measures when pruning does not help.
+/// The k smallest of the numbers offered, one per row, and with them a bound on the k-th smallest distance.
+class KnnBound {
+ public:
+  KnnBound(double* memory, int64_t k) : heap_(memory), k_(k) {}
+
+  /// Infinite while fewer than k were offered.
+  [[nodiscard]] double value() const {
+    return size_ < k_ ? std::numeric_limits<double>::infinity() : heap_[0];
+  }
+  /// Returns whether value() fell.
+  bool offer(double high) {
+    if (size_ < k_) {
+      heap_[size_++] = high;
+      std::push_heap(heap_, heap_ + size_);
+      return size_ == k_;
+    }
+    if (!(high < heap_[0])) return false;
+    std::pop_heap(heap_, heap_ + size_);
+    heap_[size_ - 1] = high;
+    std::push_heap(heap_, heap_ + size_);
+    return true;
+  }
+  void clear() { size_ = 0; }
+
+ private:
+  double* heap_;
+  int64_t k_;
+  int64_t size_ = 0;
+};
+
+/// Holds every row seen that may be among the k first. The caller pushes rows with low <= discard_above()
+/// only, prunes when `full`, and measures when that does not help.
 class KnnCandidates {
  public:
   /// Room for k measured ones, and as many again before they are compared.
-  [[nodiscard]] static int64_t capacity(int64_t k) { return checked_add(checked_mul(2, k), 128); }
+  [[nodiscard]] static int64_t capacity(int64_t k) { return checked_add(checked_mul(2, k), 64); }
 
-  /// `slack`: D may exceed its bounds by this relative amount (kL2's rounding), so a row is out if low >
-  /// tau * (1 + slack).
-  KnnCandidates(KnnCandidate* memory, int64_t k, double slack);
+  /// Memory for capacity(k) candidates and k numbers. `slack`: D may exceed its bounds by this relative
+  /// amount (kL2's rounding), so a row is out if low > tau * (1 + slack).
+  KnnCandidates(KnnCandidate* items, double* bounds, int64_t k, double slack)
+      : items_(items), bound_(bounds, k), k_(k), prune_at_(capacity(k)), slack_(slack) {}
 
-  void push(const KnnCandidate& candidate) { items_[size_++] = candidate; }
+  /// Returns whether tau fell.
+  bool push(const KnnCandidate& candidate) {
+    items_[size_++] = candidate;
+    return bound_.offer(candidate.high) && lower_tau(bound_.value());
+  }
   [[nodiscard]] bool full() const { return size_ >= prune_at_; }
 
   /// An upper bound on the k-th smallest distance; infinite while fewer than k rows were seen.
   [[nodiscard]] double tau() const { return tau_; }
-  void lower_tau(double bound) { tau_ = bound < tau_ ? bound : tau_; }
+  /// Returns whether it fell.
+  bool lower_tau(double bound) {
+    if (!(bound < tau_)) return false;
+    tau_ = bound;
+    discard_above_ = bound * (1 + slack_);
+    return true;
+  }
   /// A row with `low` above this is not among the k first.
-  [[nodiscard]] double discard_above() const { return tau_ * (1 + slack_); }
+  [[nodiscard]] double discard_above() const { return discard_above_; }
 
-  /// Sets tau from the k-th smallest `high` and drops what is out. `scratch`: room for capacity(k) doubles.
-  /// Returns false if that leaves too little room: then everything is to be measured.
-  [[nodiscard]] bool prune(double* scratch);
+  /// Drops what is out. Returns false if that leaves too little room: then everything is to be measured.
+  [[nodiscard]] bool prune();
 
   [[nodiscard]] KnnCandidate* items() { return items_; }
   [[nodiscard]] int64_t size() const { return size_; }
-  /// After all of items()[0, size) are measured: keeps the k first in the order of (distance, row).
+  /// After items()[0, size) are measured: keeps the k first of them, in any order.
   void keep_first(int64_t size);
+  /// In the order of (distance, row); all are measured.
+  void sort();
 
  private:
-  void set_next_prune();
-
   KnnCandidate* items_;
+  KnnBound bound_;
   int64_t k_;
   int64_t size_ = 0;
   int64_t prune_at_;
   double slack_;
-  double tau_;
+  double tau_ = std::numeric_limits<double>::infinity();
+  double discard_above_ = std::numeric_limits<double>::infinity();
 };
 
 }  // namespace panda::kernels::cpu

@@ -21,10 +21,7 @@ constexpr int64_t kMaxFloatDimensions = int64_t{1} << 20;
 constexpr double kCentringSlack = 0x1p-50;
 
 KnnFilter available_filter(const CpuDevice& device, KnnFilter wanted, int64_t d) {
-  if (wanted == KnnFilter::kAuto) {
-    wanted =
-        device.knn().filter[static_cast<int>(KnnCode::kI8)] != nullptr ? KnnFilter::kInt8 : KnnFilter::kF32;
-  }
+  if (wanted == KnnFilter::kAuto) wanted = KnnFilter::kInt8;
   if (wanted == KnnFilter::kInt8 &&
       (d > kMaxInt8Dimensions || device.knn().filter[static_cast<int>(KnnCode::kI8)] == nullptr)) {
     wanted = KnnFilter::kInt16;
@@ -158,8 +155,7 @@ void CpuKnnIndex::check_rows(CpuDevice& device, const char* kernel, int64_t firs
     const Range range = part_of(size(), parts, part);
     for (int64_t row = range.begin; row < range.end; ++row) {
       const float* x = rows_.row(row, buffer.data());
-      // A sum of finite f32 cannot overflow f64; one NaN or infinity makes it so.
-      if (!std::isfinite(device.micro().reduce_line(SimdReduce::kSum, x, d()))) {
+      if (device.knn().largest_magnitude(x, d()) >= 0x7f800000u) {  // infinity or NaN
         int64_t seen = first_bad.load();
         while (row < seen && !first_bad.compare_exchange_weak(seen, row)) {
         }

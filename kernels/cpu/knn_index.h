@@ -30,6 +30,12 @@ class KnnRows {
   return static_cast<double>(d + 64) * 0x1p-52;
 }
 
+/// Relative bound on KnnKernels::squared_distances, no overflow or underflow met: a term is rounded three
+/// times and then added at most d / 16 + 25 times.
+[[nodiscard]] inline double knn_refined_error(int64_t d) {
+  return (static_cast<double>(d) / 16 + 40) * 0x1.2p-24;
+}
+
 /// A vector's exact norm sqrt(S(x^2)), as kCosine divides by it. `widened`: room for d rounded up to 16.
 [[nodiscard]] double knn_norm(const CpuDevice& device, const float* x, int64_t d, double* widened);
 

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -31,11 +32,18 @@ constexpr int64_t kBlockBytes = 512 << 10;
 constexpr int64_t kMaxBlock = 2048;
 /// Multiply-adds below which a second thread costs more than it brings (it must wake up).
 constexpr int64_t kWorkPerThread = 4 << 20;
+/// Panels after which a filter that kept more than half of their pairs is given up.
+constexpr int64_t kWindowPanels = 64;
 /// Rows measured together: their cache misses overlap.
 constexpr int64_t kMeasuredTogether = 8;
 /// Rows of the gallery widened together where there is no filter.
 constexpr int64_t kExactRows = 32;
 constexpr int64_t kExactQueries = 32;
+/// Bits of f32's infinity: of what is finite, they are less.
+constexpr uint32_t kInfinityBits = 0x7f800000;
+/// Squared distances in f32 outside this range may have met an overflow or an underflow.
+constexpr double kLeastRefined = 0x1p-60;
+constexpr double kMostRefined = 0x1p120;
 /// See "Rounding of the bounds" in the derivation.
 constexpr double kBoundSlack = 0x1p-49;
 
@@ -90,11 +98,13 @@ class Search {
     KnnCandidates* candidates;
     KnnCandidate* items;
     KnnHit* hits;
-    double* highs;      ///< capacity(k)
-    double* centered;   ///< d16
-    double* widened;    ///< exact blocks: (kExactQueries + kExactRows) * d16
-    double* distances;  ///< exact blocks: kExactQueries * kExactRows
-    float* buffers;     ///< kMeasuredTogether * d
+    double* tau_bounds;  ///< k per query
+    double* bounds_now;  ///< k
+    double* centered;    ///< d16
+    double* widened;     ///< exact blocks: (kExactQueries + kExactRows) * d16
+    double* distances;   ///< exact blocks: kExactQueries * kExactRows
+    float* query;        ///< d16
+    float* buffers;      ///< kMeasuredTogether * d16
     char* row_codes;
     char* codes;
   };
@@ -108,9 +118,9 @@ class Search {
   [[nodiscard]] Memory memory_at(char* base, int64_t block) const;
   [[nodiscard]] BlockShape choose_shape() const;
   void order_queries();
-  void search_item(const Item& item, int64_t block, const Memory& m, KnnStatistics& statistics);
+  void search_item(const Item& item, const Memory& m, KnnStatistics& statistics);
   double center_query(const float* q, double norm, double* y, double* squares) const;
-  void encode_queries(const Item& item, const Memory& m, double scale);
+  double encode_queries(const Item& item, const Memory& m);
   void set_base(const Memory& m, int64_t i) const;
   int64_t walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics);
   void add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
@@ -118,8 +128,9 @@ class Search {
   void walk_rows(const Item& item, const Memory& m, int64_t first_row, int64_t end_row,
                  KnnStatistics& statistics);
   void measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
-  void measure_rows(const Memory& m, const double* query, double norm, KnnCandidate* items,
-                    int64_t count) const;
+  [[nodiscard]] int64_t refine(const Memory& m, const float* query, KnnCandidates& candidates,
+                               int64_t measured) const;
+  void measure_rows(const Memory& m, double norm, KnnCandidate* items, int64_t count) const;
   void make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
   void write(int64_t query, int64_t part, KnnCandidates& candidates);
   void merge_parts();
@@ -144,7 +155,7 @@ class Search {
   bool filter_;
   int64_t parts_ = 1;
   std::vector<int64_t> order_;
-  std::vector<double> largest_;  ///< by query: the largest component of y
+  std::vector<float> largest_;  ///< by query: the largest component
   std::vector<KnnCandidate> part_results_;
 };
 
@@ -152,11 +163,11 @@ int64_t Search::thread_bytes(int64_t block) const {
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
   const int64_t per_query = 4 * 8 + static_cast<int64_t>(sizeof(QueryBounds)) + 2 * 4 +
                             static_cast<int64_t>(sizeof(KnnCandidates)) +
-                            checked_mul(capacity, sizeof(KnnCandidate)) +
+                            checked_mul(capacity, sizeof(KnnCandidate)) + checked_mul(plan_.k, 8) +
                             kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) + index_.groups() * 4;
-  const int64_t fixed = capacity * 8 + (1 + kExactQueries + kExactRows) * d16_ * 8 +
-                        kExactQueries * kExactRows * 8 + (kMeasuredTogether + 1) * d16_ * 4;
-  return checked_add(checked_mul(per_query, block), fixed + 20 * 64);
+  const int64_t fixed = plan_.k * 8 + (1 + kExactQueries + kExactRows) * d16_ * 8 +
+                        kExactQueries * kExactRows * 8 + (kMeasuredTogether + 2) * d16_ * 4;
+  return checked_add(checked_mul(per_query, block), fixed + 24 * 64);
 }
 
 Search::Memory Search::memory_at(char* base, int64_t block) const {
@@ -176,10 +187,12 @@ Search::Memory Search::memory_at(char* base, int64_t block) const {
   take(m.candidates, block);
   take(m.items, block * capacity);
   take(m.hits, block * kKnnPanel);
-  take(m.highs, capacity);
+  take(m.tau_bounds, block * plan_.k);
+  take(m.bounds_now, plan_.k);
   take(m.centered, d16_);
   take(m.widened, (kExactQueries + kExactRows) * d16_);
   take(m.distances, kExactQueries * kExactRows);
+  take(m.query, d16_);
   take(m.buffers, kMeasuredTogether * d16_);
   take(m.row_codes, d16_ * 4);
   take(m.codes, block * index_.groups() * 4);
@@ -245,16 +258,15 @@ void Search::order_queries() {
     const Range range = part_of(nq_, parts, part);
     for (int64_t query = range.begin; query < range.end; ++query) {
       const float* q = query_row(query, buffer.data());
-      if (!std::isfinite(device_.micro().reduce_line(SimdReduce::kSum, q, d_))) {
+      const uint32_t largest = kernels_.largest_magnitude(q, d_);
+      if (largest >= kInfinityBits) {
         int64_t seen = first_bad.load();
         while (query < seen && !first_bad.compare_exchange_weak(seen, query)) {
         }
         return;
       }
-      if (!filter_) continue;
       // The order serves speed alone, so the size of q stands for that of y.
-      largest_[static_cast<size_t>(query)] = std::max(device_.micro().reduce_line(SimdReduce::kMax, q, d_),
-                                                      -device_.micro().reduce_line(SimdReduce::kMin, q, d_));
+      largest_[static_cast<size_t>(query)] = std::bit_cast<float>(largest);
     }
   });
   if (first_bad < nq_) throw_not_finite(plan_.kernel, "queries", plan_.queries, first_bad, 0);
@@ -272,8 +284,8 @@ double Search::distance_of(double sum, double query_norm, int64_t row) const {
   return norms == 0 ? 1 : 1 - sum / norms;
 }
 
-/// Codes and bounds of the item's queries. Two passes: the block's scale is known after the first.
-void Search::encode_queries(const Item& item, const Memory& m, double) {
+/// Codes and bounds of the item's queries; returns their scale. Two passes: it is known after the first.
+double Search::encode_queries(const Item& item, const Memory& m) {
   const int64_t count = item.queries.size();
   const int64_t groups = index_.groups();
   double largest = 0;
@@ -287,7 +299,6 @@ void Search::encode_queries(const Item& item, const Memory& m, double) {
   }
   const bool whole = index_.whole_numbers() && plan_.queries.dtype() == DType::kU8;
   const double scale = whole ? 1 : knn_scale(index_.code(), largest, longest, d_);
-  m.distances[0] = scale;
   const int64_t tile = std::min(kernels_.max_tile, count);
   for (int64_t i = 0; i < count; ++i) {
     const float* q = query_row(order_[static_cast<size_t>(item.queries.begin + i)], m.buffers);
@@ -321,9 +332,11 @@ void Search::encode_queries(const Item& item, const Memory& m, double) {
       bounds.low = constant - product - slack;
       bounds.high = constant - product + slack;
     }
-    m.beta[i] = factor_ * bounds.product_norm * (1 + kBoundSlack);
-    m.epsilon[i] = factor_ * bounds.error * (1 + kBoundSlack);
+    const double bound = plan_.bound_factor * factor_ * (1 + kBoundSlack);
+    m.beta[i] = bound * bounds.product_norm;
+    m.epsilon[i] = bound * bounds.error;
   }
+  return scale;
 }
 
 /// theta's first term: tau - N, rounded up.
@@ -333,15 +346,50 @@ void Search::set_base(const Memory& m, int64_t i) const {
   m.base[i] = (limit - low) + kBoundSlack * (std::abs(limit) + std::abs(low));
 }
 
-void Search::measure_rows(const Memory& m, const double* query, double norm, KnnCandidate* items,
-                          int64_t count) const {
+/// Bounds of bounded candidates, narrowed by f32 distances: what is left to measure is little more than k
+/// rows. Returns how many remain; they stand first.
+int64_t Search::refine(const Memory& m, const float* query, KnnCandidates& candidates,
+                       int64_t measured) const {
+  KnnCandidate* items = candidates.items();
+  const int64_t size = candidates.size();
+  const double gamma = knn_refined_error(d_);
+  KnnBound bound(m.bounds_now, plan_.k);
+  for (int64_t j = 0; j < measured; ++j) bound.offer(items[j].high);
+  int64_t end = measured;
+  while (end < size) {
+    const float* rows[kMeasuredTogether];
+    float distances[kMeasuredTogether];
+    int64_t now = 0;
+    for (; now < kMeasuredTogether && end + now < size && items[end + now].low <= candidates.discard_above();
+         ++now)
+      rows[now] = index_.rows().row(items[end + now].index, m.buffers + now * d16_);
+    if (now == 0) break;
+    kernels_.squared_distances(query, rows, now, d_, distances);
+    for (int64_t j = 0; j < now; ++j) {
+      KnnCandidate& item = items[end + j];
+      const double distance = distances[j];
+      if (distance > kLeastRefined && distance < kMostRefined) {
+        item.low = std::max(item.low, distance * (1 - gamma));
+        item.high = std::min(item.high, distance * (1 + gamma) * (1 + 2 * eta_));
+      }
+      if (bound.offer(item.high)) candidates.lower_tau(bound.value());
+    }
+    end += now;
+  }
+  const double limit = candidates.discard_above();
+  const KnnCandidate* kept =
+      std::remove_if(items + measured, items + end, [&](const KnnCandidate& one) { return one.low > limit; });
+  return kept - items;
+}
+
+void Search::measure_rows(const Memory& m, double norm, KnnCandidate* items, int64_t count) const {
   for (int64_t at = 0; at < count; at += kMeasuredTogether) {
     const float* rows[kMeasuredTogether];
     double sums[kMeasuredTogether];
     const int64_t now = std::min(kMeasuredTogether, count - at);
     for (int64_t j = 0; j < now; ++j) rows[j] = index_.rows().row(items[at + j].index, m.buffers + j * d16_);
     device_.exact().distance_rows(
-        {.query = query, .rows = rows, .count = now, .d = d_, .distances = sums, .term = term()});
+        {.query = m.centered, .rows = rows, .count = now, .d = d_, .distances = sums, .term = term()});
     for (int64_t j = 0; j < now; ++j) {
       KnnCandidate& item = items[at + j];
       item.low = item.high = distance_of(sums[j], norm, item.index);
@@ -354,36 +402,37 @@ void Search::measure_rows(const Memory& m, const double* query, double norm, Knn
 void Search::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
   KnnCandidates& candidates = m.candidates[i];
   KnnCandidate* items = candidates.items();
-  const int64_t size = candidates.size();
-  KnnCandidate* bounded =
-      std::partition(items, items + size, [](const KnnCandidate& one) { return one.measured(); });
-  const int64_t k = plan_.k;
-  int64_t measured = bounded - items;
-  if (measured < size) {
-    knn_widen(query_row(query, m.buffers), d_, m.centered);
-    std::sort(bounded, items + size,
-              [](const KnnCandidate& a, const KnnCandidate& b) { return a.low < b.low; });
+  int64_t size = candidates.size();
+  int64_t measured =
+      std::partition(items, items + size, [](const KnnCandidate& one) { return one.measured(); }) - items;
+  if (measured == size) return candidates.keep_first(size);
+  const auto lower = [](const KnnCandidate& a, const KnnCandidate& b) { return a.low < b.low; };
+  std::sort(items + measured, items + size, lower);
+  const float* q = query_row(query, m.query);
+  if (l2_) {
+    size = refine(m, q, candidates, measured);
+    std::sort(items + measured, items + size, lower);
   }
+  knn_widen(q, d_, m.centered);
+  KnnBound bound(m.bounds_now, plan_.k);
+  for (int64_t j = 0; j < measured; ++j) bound.offer(items[j].low);
   while (measured < size) {
-    // As many as are wanted in any case, then a few at a time.
-    const int64_t wanted = std::max(kMeasuredTogether, k - measured);
     int64_t next = measured;
-    while (next < size && next - measured < wanted && items[next].low <= candidates.discard_above()) ++next;
+    while (next < size && next - measured < kMeasuredTogether &&
+           items[next].low <= candidates.discard_above())
+      ++next;
     if (next == measured) break;
-    measure_rows(m, m.centered, m.norms[i], items + measured, next - measured);
+    measure_rows(m, m.norms[i], items + measured, next - measured);
     statistics.survivors += next - measured;
-    measured = next;
-    if (measured >= k) {
-      for (int64_t j = 0; j < measured; ++j) m.highs[j] = items[j].low;
-      std::nth_element(m.highs, m.highs + k - 1, m.highs + measured);
-      candidates.lower_tau(m.highs[k - 1]);
+    for (; measured < next; ++measured) {
+      if (bound.offer(items[measured].low)) candidates.lower_tau(bound.value());
     }
   }
   candidates.keep_first(measured);
 }
 
 void Search::make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
-  if (!m.candidates[i].prune(m.highs)) measure(m, i, query, statistics);
+  if (!m.candidates[i].prune()) measure(m, i, query, statistics);
 }
 
 void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
@@ -392,6 +441,9 @@ void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double s
   const double rounding = l2_ ? 1 + 2 * eta_ : 1;
   // Products of f32 codes that are subnormal round by up to 2^-149 each, of at most 2^20.
   const double underflow = index_.code() == KnnCode::kF32 ? unit * 0x1p-100 : 0;
+  const double* rows_c = index_.c();
+  const double* rows_e = index_.e();
+  const double* rows_n = index_.n();
   for (int64_t h = 0; h < hits; ++h) {
     const KnnHit& hit = m.hits[h];
     const int64_t row = panel * kKnnPanel + hit.lane;
@@ -399,19 +451,15 @@ void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double s
     const int64_t i = hit.query;
     KnnCandidates& candidates = m.candidates[i];
     const QueryBounds& q = m.bounds[i];
-    const double c = index_.c()[row];
+    const double c = rows_c[row];
     const double product = unit * hit.product;
-    const double error = m.beta[i] * index_.e()[row] + m.epsilon[i] * index_.n()[row] + underflow;
+    const double error = m.beta[i] * rows_e[row] + m.epsilon[i] * rows_n[row] + underflow;
     const double slack = kBoundSlack * (std::abs(q.high) + c + std::abs(product) + error);
     const double low = q.low + c - product - error - slack;
     if (low > candidates.discard_above()) continue;
     // c was rounded down by 2 eta, so 8 eta more is above.
     const double high = (q.high + c * (1 + 8 * eta_) - product + error + slack) * rounding;
-    candidates.push({low, high, row});
-    if (plan_.k == 1 && high < candidates.tau()) {
-      candidates.lower_tau(high);
-      set_base(m, i);
-    }
+    if (candidates.push({low, high, row})) set_base(m, i);
     if (candidates.full()) {
       make_room(m, i, order_[static_cast<size_t>(item.queries.begin + i)], statistics);
       set_base(m, i);
@@ -422,11 +470,12 @@ void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double s
 /// Returns the first panel that was not looked at: the filter was given up.
 int64_t Search::walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics) {
   const int64_t count = item.queries.size();
-  const int64_t patience = 4 * KnnCandidates::capacity(plan_.k);
-  int64_t hits = 0;
+  int64_t window = 0;
   for (int64_t p = item.panels.begin; p < item.panels.end; ++p) {
-    const int64_t seen = (p - item.panels.begin) * kKnnPanel;
-    if (seen > patience && hits > count * seen / 3) return p;
+    if (p > item.panels.begin && (p - item.panels.begin) % kWindowPanels == 0) {
+      if (window > count * kWindowPanels * kKnnPanel / 2) return p;
+      window = 0;
+    }
     const int64_t found = kernels_.filter[static_cast<int>(index_.code())](
         {.panel = index_.panel(p),
          .queries = m.codes,
@@ -444,7 +493,7 @@ int64_t Search::walk_panels(const Item& item, const Memory& m, double scale, Knn
          .thresholds = m.thresholds,
          .next_panel = p + 1 < item.panels.end ? index_.panel(p + 1) : nullptr,
          .hits = m.hits});
-    hits += found;
+    window += found;
     if (found > 0) add_hits(item, m, p, scale, found, statistics);
   }
   return item.panels.end;
@@ -486,15 +535,15 @@ void Search::walk_rows(const Item& item, const Memory& m, int64_t first_row, int
   }
 }
 
-void Search::search_item(const Item& item, int64_t, const Memory& m, KnnStatistics& statistics) {
+void Search::search_item(const Item& item, const Memory& m, KnnStatistics& statistics) {
   const int64_t count = item.queries.size();
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
   for (int64_t i = 0; i < count; ++i)
-    new (m.candidates + i) KnnCandidates(m.items + i * capacity, plan_.k, l2_ ? 2 * eta_ : 0);
+    new (m.candidates + i)
+        KnnCandidates(m.items + i * capacity, m.tau_bounds + i * plan_.k, plan_.k, l2_ ? 2 * eta_ : 0);
   int64_t scanned_from = item.panels.begin;
   if (filter_) {
-    encode_queries(item, m, 0);
-    const double scale = m.distances[0];
+    const double scale = encode_queries(item, m);
     for (int64_t i = 0; i < count; ++i) set_base(m, i);
     scanned_from = walk_panels(item, m, scale, statistics);
     for (int64_t i = 0; i < count; ++i)
@@ -506,6 +555,7 @@ void Search::search_item(const Item& item, int64_t, const Memory& m, KnnStatisti
   if (first_row < end_row) walk_rows(item, m, first_row, end_row, statistics);
   for (int64_t i = 0; i < count; ++i) {
     m.candidates[i].keep_first(m.candidates[i].size());
+    m.candidates[i].sort();
     write(order_[static_cast<size_t>(item.queries.begin + i)], item.part, m.candidates[i]);
   }
 }
@@ -558,7 +608,7 @@ KnnStatistics Search::run() {
     search_item({{block * shape.block, std::min(nq_, (block + 1) * shape.block)},
                  part_of(panels, parts_, part),
                  part},
-                shape.block, memory, statistics[static_cast<size_t>(thread)]);
+                memory, statistics[static_cast<size_t>(thread)]);
   });
   if (parts_ > 1) merge_parts();
   KnnStatistics total;

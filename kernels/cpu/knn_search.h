@@ -13,6 +13,8 @@ struct KnnSearchPlan {
   TensorView distances;
   TensorView indices;
   int64_t workspace_bytes = 0;
+  /// Multiplies the filter's error bound. Anything below 1 is for the test that shows what the bound is for.
+  double bound_factor = 1;
 };
 
 /// Fills distances and indices; statistics of the search.

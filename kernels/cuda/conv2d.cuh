@@ -27,15 +27,13 @@ class Conv2dLauncher {
  public:
   Conv2dLauncher(GpuDevice& device, const Conv2dForwardArgs& args) : device_(device), args_(args) {}
 
-  /// Cuts the batch so that pixels have 31-bit numbers. An image's result does not depend on the cut.
-  void run() const {
+  /// Cuts the batch into launches of at most `max_pixels` output pixels, or of one image. An image's result
+  /// does not depend on the cut.
+  void run(int64_t max_pixels) const {
     const Shape& y = args_.y.shape();
-    const int64_t pixels = y[2] * y[3];
-    const int64_t images = std::max<int64_t>(1, kMaxRows / pixels);
+    const int64_t images = std::max<int64_t>(1, max_pixels / (y[2] * y[3]));
     for (int64_t begin = 0; begin < y[0]; begin += images) run_images(begin, std::min(begin + images, y[0]));
   }
-
-  static constexpr int64_t kMaxRows = INT32_MAX - 1024;
 
  private:
   using Element = typename Kind::Element;
@@ -132,13 +130,16 @@ class Conv2dLauncher {
   const Conv2dForwardArgs& args_;
 };
 
+/// Output pixels of one launch: their numbers, and those of the rows that fill the last tile, have 31 bits.
+inline constexpr int64_t kMaxPixels = INT32_MAX - 1024;
+
 template <typename Kind>
-void conv2d_forward_as(GpuDevice& device, const Conv2dForwardArgs& args) {
-  Conv2dLauncher<Kind>(device, args).run();
+void conv2d_forward_as(GpuDevice& device, const Conv2dForwardArgs& args, int64_t max_pixels) {
+  Conv2dLauncher<Kind>(device, args).run(max_pixels);
 }
-extern template void conv2d_forward_as<F16Kind>(GpuDevice&, const Conv2dForwardArgs&);
-extern template void conv2d_forward_as<BF16Kind>(GpuDevice&, const Conv2dForwardArgs&);
-extern template void conv2d_forward_as<Tf32Kind>(GpuDevice&, const Conv2dForwardArgs&);
-extern template void conv2d_forward_as<F32Kind>(GpuDevice&, const Conv2dForwardArgs&);
+extern template void conv2d_forward_as<F16Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
+extern template void conv2d_forward_as<BF16Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
+extern template void conv2d_forward_as<Tf32Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
+extern template void conv2d_forward_as<F32Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
 
 }  // namespace panda::kernels::PANDA_TARGET

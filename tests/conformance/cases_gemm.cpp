@@ -54,7 +54,8 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
   const std::vector<std::vector<int64_t>> sizes = {
       {1, 1, 1},    {1, 17, 5},    {5, 1, 31},    {13, 15, 16},  {14, 16, 17},  {15, 31, 64},
       {6, 32, 127}, {7, 33, 128},  {27, 47, 129}, {61, 97, 101}, {28, 64, 300}, {130, 70, 520},
-      {31, 67, 33}, {48, 64, 129}, {49, 64, 130}, {67, 48, 20},  {67, 49, 20},  {200, 5, 2049}};
+      {31, 67, 33}, {48, 64, 129}, {49, 64, 130}, {67, 48, 20},  {67, 49, 20},  {200, 5, 2049},
+      {63, 65, 36}, {64, 64, 64},  {129, 127, 4}, {257, 129, 40}};
   for (const auto& size : sizes) {
     for (const bool transpose_a : {false, true}) {
       for (const bool transpose_b : {false, true}) {
@@ -106,8 +107,8 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
 
 void run_linear(const Subject& subject, int64_t n, int64_t c, int64_t k, bool with_bias,
                 Alignment alignment) {
-  const Tensor x = make_tensor({n, c}, 11);
-  const Tensor weight = make_tensor({k, c}, 12);
+  const Tensor x = make_operand(subject, {n, c}, 11);
+  const Tensor weight = make_operand(subject, {k, c}, 12);
   const Tensor bias = with_bias ? make_tensor({k}, 13) : Tensor();
   const Tensor expected(host(), DType::kF32, {n, k}, "expected");
   const Tensor magnitudes(host(), DType::kF32, {n, k}, "magnitudes");
@@ -141,6 +142,11 @@ const RegisterCases linear_cases([](std::vector<Case>& cases) {
       }
     }
   }
+  // Rows and outputs around tiles of 64 and 128.
+  for (const int64_t n : {64, 129})
+    for (const int64_t k : {63, 128, 130})
+      cases.push_back({"linear_forward", CaseKind::kSweep, text("n", n, "_c44_k", k),
+                       [=](const Subject& s) { run_linear(s, n, 44, k, true, Alignment::kAligned); }});
   cases.push_back({"linear_forward", CaseKind::kMisaligned, "n5_c67_k35",
                    [](const Subject& s) { run_linear(s, 5, 67, 35, true, Alignment::kMisaligned); }});
   cases.push_back(

@@ -6,6 +6,62 @@ PANDA_INLINE double sum_of_16(const double* lanes) {
   return total;
 }
 
+uint32_t largest_magnitude(const float* x, int64_t d) {
+  count_call();
+  uint32_t largest[16] = {};
+  int64_t i = 0;
+  for (; i + 16 <= d; i += 16) {
+    uint32_t bits[16];
+    __builtin_memcpy(bits, x + i, sizeof bits);
+    for (int j = 0; j < 16; ++j) {
+      const uint32_t magnitude = bits[j] & 0x7fffffffu;
+      largest[j] = magnitude > largest[j] ? magnitude : largest[j];
+    }
+  }
+  for (int j = 0; i + j < d; ++j) {
+    const uint32_t magnitude = __builtin_bit_cast(uint32_t, x[i + j]) & 0x7fffffffu;
+    largest[j] = magnitude > largest[j] ? magnitude : largest[j];
+  }
+  uint32_t result = 0;
+  for (int j = 0; j < 16; ++j) result = largest[j] > result ? largest[j] : result;
+  return result;
+}
+
+/// No term meets more than d / 16 + 24 additions: part of the error bound, on any instruction set.
+PANDA_INLINE float squared_distance(const float* q, const float* x, int64_t d) {
+  constexpr int kSums = 4;
+  V sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums * kLanes <= d; i += kSums * kLanes) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kSums; ++j) {
+      const V difference = load(q + i + j * kLanes) - load(x + i + j * kLanes);
+      sums[j] += difference * difference;
+    }
+  }
+  for (; i + kLanes <= d; i += kLanes) {
+    const V difference = load(q + i) - load(x + i);
+    sums[0] += difference * difference;
+  }
+  float tail = 0;
+  for (; i < d; ++i) {
+    const float difference = q[i] - x[i];
+    tail += difference * difference;
+  }
+  float lanes[kLanes];
+  store(lanes, (sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (int half = kLanes / 2; half >= 1; half /= 2) {
+    for (int j = 0; j < half; ++j) lanes[j] += lanes[j + half];
+  }
+  return lanes[0] + tail;
+}
+
+void squared_distances(const float* query, const float* const* rows, int64_t count, int64_t d,
+                       float* results) {
+  count_call();
+  for (int64_t i = 0; i < count; ++i) results[i] = squared_distance(query, rows[i], d);
+}
+
 double center_row(const float* x, const double* center, double factor, int64_t d, double* y,
                   double* sum_of_squares) {
   count_call();

@@ -19,11 +19,22 @@ PANDA_INLINE VI splat_word(int32_t value) {
   return value - VI{};
 }
 
-/// sum += products of one group.
+/// What products of a code are summed in.
 template <KnnCode kCode>
-PANDA_INLINE VI multiply_add(VI sum, VI x, VI q) {
+struct Accumulator {
+  typedef VI Type;
+};
+template <>
+struct Accumulator<KnnCode::kF32> {
+  typedef V Type;
+};
+
+/// sum + products of one group.
+template <KnnCode kCode>
+PANDA_INLINE typename Accumulator<kCode>::Type multiply_add(typename Accumulator<kCode>::Type sum, VI x,
+                                                            VI q) {
   if constexpr (kCode == KnnCode::kF32) {
-    return reinterpret_cast<VI>(reinterpret_cast<V>(sum) + reinterpret_cast<V>(x) * reinterpret_cast<V>(q));
+    return sum + reinterpret_cast<V>(x) * reinterpret_cast<V>(q);
   } else if constexpr (kCode == KnnCode::kI16) {
 #if defined(__AVX512VNNI__)
     return reinterpret_cast<VI>(_mm512_dpwssd_epi32(
@@ -53,18 +64,18 @@ PANDA_INLINE VI multiply_add(VI sum, VI x, VI q) {
   }
 }
 
-/// Whether a lane's sign bit is clear.
-PANDA_INLINE bool any_positive(VI v) {
+/// Bit j: the sign bit of lane j is clear.
+PANDA_INLINE uint32_t positive_lanes(VI v) {
 #if defined(__AVX512F__)
-  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(v)) != 0xffff;
+  return 0xffffu ^ _mm512_movepi32_mask(reinterpret_cast<__m512i>(v));
 #elif defined(__AVX2__)
-  return _mm256_movemask_ps(reinterpret_cast<__m256>(v)) != 0xff;
+  return 0xffu ^ static_cast<uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(v)));
 #elif defined(__SSE2__)
-  return _mm_movemask_ps(reinterpret_cast<__m128>(v)) != 0xf;
+  return 0xfu ^ static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(v)));
 #else
-  int32_t lanes = -1;
-  for (int j = 0; j < kLanes; ++j) lanes &= v[j];
-  return lanes >= 0;
+  uint32_t mask = 0;
+  for (int j = 0; j < kLanes; ++j) mask |= static_cast<uint32_t>(v[j] >= 0) << j;
+  return mask;
 #endif
 }
 
@@ -75,22 +86,21 @@ template <KnnCode kCode, int kTile>
 __attribute__((noinline)) bool filter_tile(const char* panel, const char* queries, int64_t groups,
                                            const int32_t* c, const int32_t* thresholds, int lane,
                                            int32_t* products, int32_t* margins) {
-  VI sum[kTile][2];
-  const VI c0 = load_words(c + lane);
-  const VI c1 = load_words(c + lane + kLanes);
+  typedef typename Accumulator<kCode>::Type A;
+  A sum[kTile][2];
 #pragma GCC unroll 14
   for (int t = 0; t < kTile; ++t) {
-    if (kCode == KnnCode::kF32) {
-      sum[t][0] = sum[t][1] = VI{};
+    if constexpr (kCode == KnnCode::kF32) {
+      sum[t][0] = sum[t][1] = V{};
     } else {
       const VU threshold = reinterpret_cast<VU>(splat_word(thresholds[t]));
-      sum[t][0] = reinterpret_cast<VI>(threshold - reinterpret_cast<VU>(c0));
-      sum[t][1] = reinterpret_cast<VI>(threshold - reinterpret_cast<VU>(c1));
+      sum[t][0] = reinterpret_cast<VI>(threshold - reinterpret_cast<VU>(load_words(c + lane)));
+      sum[t][1] = reinterpret_cast<VI>(threshold - reinterpret_cast<VU>(load_words(c + lane + kLanes)));
     }
   }
   const char* x = panel + lane * 4;
   const char* q = queries;
-#pragma GCC unroll 2
+#pragma GCC unroll 1
   for (int64_t g = 0; g < groups; ++g) {
     const VI x0 = load_words(x);
     const VI x1 = load_words(x + kLanes * 4);
@@ -106,30 +116,29 @@ __attribute__((noinline)) bool filter_tile(const char* panel, const char* querie
     q += kTile * 4;
   }
   VI all = splat_word(-1);
-  if (kCode == KnnCode::kF32) {
-    const V f0 = reinterpret_cast<V>(c0);
-    const V f1 = reinterpret_cast<V>(c1);
-#pragma GCC unroll 14
-    for (int t = 0; t < kTile; ++t) {
-      const V threshold = splat(__builtin_bit_cast(float, thresholds[t]));
-      all &= reinterpret_cast<VI>((reinterpret_cast<V>(sum[t][0]) - f0) + threshold);
-      all &= reinterpret_cast<VI>((reinterpret_cast<V>(sum[t][1]) - f1) + threshold);
-    }
-  } else {
-#pragma GCC unroll 14
-    for (int t = 0; t < kTile; ++t) all &= sum[t][0] & sum[t][1];
-  }
-  if (__builtin_expect(!any_positive(all), 1)) return false;
 #pragma GCC unroll 14
   for (int t = 0; t < kTile; ++t) {
-    store_words(products + t * kKnnPanel + lane, sum[t][0]);
-    store_words(products + t * kKnnPanel + lane + kLanes, sum[t][1]);
-    if (kCode == KnnCode::kF32) {
+    if constexpr (kCode == KnnCode::kF32) {
+      // Stored in any case: a product's margin needs the product again.
       const V threshold = splat(__builtin_bit_cast(float, thresholds[t]));
-      const V m0 = (reinterpret_cast<V>(sum[t][0]) - reinterpret_cast<V>(c0)) + threshold;
-      const V m1 = (reinterpret_cast<V>(sum[t][1]) - reinterpret_cast<V>(c1)) + threshold;
-      store_words(margins + t * kKnnPanel + lane, reinterpret_cast<VI>(m0));
-      store_words(margins + t * kKnnPanel + lane + kLanes, reinterpret_cast<VI>(m1));
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const VI margin = reinterpret_cast<VI>(
+            (sum[t][h] - reinterpret_cast<V>(load_words(c + lane + h * kLanes))) + threshold);
+        all &= margin;
+        store_words(products + t * kKnnPanel + lane + h * kLanes, reinterpret_cast<VI>(sum[t][h]));
+        store_words(margins + t * kKnnPanel + lane + h * kLanes, margin);
+      }
+    } else {
+      all &= sum[t][0] & sum[t][1];
+    }
+  }
+  if (__builtin_expect(positive_lanes(all) == 0, 1)) return false;
+  if constexpr (kCode != KnnCode::kF32) {
+#pragma GCC unroll 14
+    for (int t = 0; t < kTile; ++t) {
+      store_words(products + t * kKnnPanel + lane, sum[t][0]);
+      store_words(products + t * kKnnPanel + lane + kLanes, sum[t][1]);
     }
   }
   return true;
@@ -223,9 +232,11 @@ int64_t filter_panel(const KnnFilterArgs& a) {
         continue;
       }
       for (int64_t t = 0; t < count; ++t) {
-        for (int j = lane; j < lane + 2 * kLanes; ++j) {
+        uint32_t lanes = positive_lanes(load_words(kept + t * kKnnPanel + lane)) |
+                         positive_lanes(load_words(kept + t * kKnnPanel + lane + kLanes)) << kLanes;
+        for (; lanes != 0; lanes &= lanes - 1) {
+          const int j = lane + __builtin_ctz(lanes);
           const int64_t at = t * kKnnPanel + j;
-          if (kept[at] < 0) continue;
           double product;
           if (kCode == KnnCode::kF32) {
             product = static_cast<double>(__builtin_bit_cast(float, products[at]));

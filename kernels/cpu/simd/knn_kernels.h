@@ -53,6 +53,11 @@ struct KnnKernels {
   /// By KnnCode; returns the number of hits. Null: not on this instruction set.
   int64_t (*filter[kKnnCodes])(const KnnFilterArgs& args);
 
+  /// The largest |x[i]| as its bits: 0x7f800000 or more where one is infinite or NaN.
+  uint32_t (*largest_magnitude)(const float* x, int64_t d);
+  /// sum_i (query[i] - row[i])^2 of each row, in f32: relative error at most knn_refined_error(d).
+  void (*squared_distances)(const float* query, const float* const* rows, int64_t count, int64_t d,
+                            float* results);
   /// y[i] = x[i] * factor - center[i]; returns the largest |y[i]|, and the sum of squares (lane i mod 16,
   /// then the lanes).
   double (*center_row)(const float* x, const double* center, double factor, int64_t d, double* y,

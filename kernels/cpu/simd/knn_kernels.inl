@@ -28,6 +28,8 @@ const KnnKernels kKnnKernels = {
             nullptr,
 #endif
         },
+    .largest_magnitude = largest_magnitude,
+    .squared_distances = squared_distances,
     .center_row = center_row,
     .encode_row = encode_row,
     .code_error = code_error,

@@ -45,13 +45,14 @@ std::vector<Product> products() {
                               {300, 2100, 24},
                               {281, 129, 530},
                               // Few rows or columns, and just no longer few; one panel, and just more.
-                              {32, 65, 129},
-                              {33, 64, 130},
-                              {65, 32, 20},
+                              {48, 65, 129},
+                              {49, 64, 130},
+                              {65, 48, 20},
                               {64, 49, 20},
-                              // K ranges: 512, 128 for few rows, 2048 for few columns.
-                              {33, 40, 513},
-                              {32, 33, 128},
+                              // K ranges: 512, 32 for few rows, 2048 for few columns.
+                              {49, 40, 513},
+                              {48, 33, 128},
+                              {60, 1100, 30},
                               {50, 5, 2049},
                               {3, 70, 2050}};
   for (const auto& s : sizes) {

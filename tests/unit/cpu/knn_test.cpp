@@ -1,0 +1,339 @@
+// The certified search against the defined distance on data made to break it.
+//
+// PANDA_KNN_LONG=1 adds the long run: 10^7 query rows, each compared with the search without a filter.
+#include <cstdlib>
+
+#include "kernels/cpu/knn_search.h"
+#include "kernels/knn.h"
+#include "tests/unit/cpu/support.h"
+
+namespace panda::kernels::cpu {
+namespace {
+
+enum class Data {
+  kNormal,
+  kClustered,
+  kDuplicates,
+  kConstant,
+  kIntegers,
+  kDenormal,
+  kTiny,
+  kHuge,
+  kAllScales,
+  kOutlier,
+  kOneSided,
+};
+constexpr Data kAllData[] = {Data::kNormal,    Data::kClustered, Data::kDuplicates, Data::kConstant,
+                             Data::kIntegers,  Data::kDenormal,  Data::kTiny,       Data::kHuge,
+                             Data::kAllScales, Data::kOutlier,   Data::kOneSided};
+
+/// Rows 0 .. n-1 of the data set, f32 n,d. Queries and gallery are different rows of the same set.
+Tensor make_data(Data data, int64_t n, int64_t d, uint64_t seed) {
+  Random random(seed);
+  Tensor x(host(), DType::kF32, {n, d}, "data");
+  float* p = x.data<float>();
+  std::vector<float> centers(static_cast<size_t>(5 * d));
+  for (float& c : centers) c = static_cast<float>(100 * random.next_normal());
+  for (int64_t i = 0; i < n; ++i) {
+    const double row_scale = std::exp2(random.next_uniform(-90, 90));
+    const int64_t cluster = random.next_below(5);
+    const bool copy_of_another = i > 0 && random.next_below(10) == 0;
+    const int64_t other = i > 0 ? random.next_below(i) : 0;
+    for (int64_t j = 0; j < d; ++j) {
+      const double z = random.next_normal();
+      double value = z;
+      if (data == Data::kClustered) value = centers[static_cast<size_t>(cluster * d + j)] + 0.01 * z;
+      if (data == Data::kConstant) value = 0.1;
+      if (data == Data::kIntegers) value = static_cast<double>(random.next_below(3));
+      if (data == Data::kDenormal) value = 1e-41 * z;
+      if (data == Data::kTiny) value = 1e-30 * z;
+      if (data == Data::kHuge) value = 1e30 * z;
+      if (data == Data::kAllScales) value = row_scale * z;
+      if (data == Data::kOutlier) value = i == n / 2 ? 1e6 : z;
+      if (data == Data::kOneSided) value = 1000 + std::max(z, 0.0);
+      p[i * d + j] = static_cast<float>(value);
+      if (data == Data::kDuplicates && copy_of_another) p[i * d + j] = p[other * d + j];
+    }
+  }
+  return x;
+}
+
+struct Answer {
+  std::vector<int64_t> indices;
+  std::vector<double> distances;
+  friend bool operator==(const Answer& a, const Answer& b) {
+    return a.indices == b.indices && a.distances.size() == b.distances.size() &&
+           std::memcmp(a.distances.data(), b.distances.data(), a.distances.size() * sizeof(double)) == 0;
+  }
+};
+
+Answer answer_of(const Tensor& distances, const Tensor& indices) {
+  return {{indices.data<int64_t>(), indices.data<int64_t>() + indices.numel()},
+          {distances.data<double>(), distances.data<double>() + distances.numel()}};
+}
+
+Answer search(Device& device, const ConstTensorView& queries, const KnnGallery& gallery, int64_t k,
+              KnnStatistics* statistics = nullptr, int64_t workspace = KnnOptions().workspace_bytes) {
+  const Tensor distances(host(), DType::kF64, {queries.shape()[0], k}, "d");
+  const Tensor indices(host(), DType::kI64, {queries.shape()[0], k}, "i");
+  knn_gallery_search(device, {.queries = queries,
+                              .gallery = &gallery,
+                              .k = k,
+                              .distances = distances,
+                              .indices = indices,
+                              .options = {.workspace_bytes = workspace},
+                              .statistics = statistics});
+  return answer_of(distances, indices);
+}
+
+Answer reference_answer(const ConstTensorView& queries, const Tensor& rows, int64_t k, KnnMetric metric) {
+  return search(reference_device(), queries, KnnGallery(reference_device(), rows, metric), k);
+}
+
+CpuDevice& best_device() {
+  static CpuDevice device(2, supported_isas().back());
+  return device;
+}
+
+std::string name_of(Data data, int64_t d, int64_t k, KnnFilter filter) {
+  return text("data ", static_cast<int>(data), " d=", d, " k=", k, " filter ", knn_filter_name(filter));
+}
+
+constexpr KnnFilter kFilters[] = {KnnFilter::kNone, KnnFilter::kInt8, KnnFilter::kInt16, KnnFilter::kF32,
+                                  KnnFilter::kBF16};
+
+void expect_exact(Data data, int64_t nq, int64_t nb, int64_t d, int64_t k,
+                  KnnMetric metric = KnnMetric::kL2) {
+  const Tensor all = make_data(data, nq + nb, d, static_cast<uint64_t>(1000 * static_cast<int>(data) + d));
+  const ConstTensorView queries = all.view().rows(0, nq);
+  const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
+  const Answer expected = reference_answer(queries, rows, k, metric);
+  for (const KnnFilter filter : kFilters) {
+    EXPECT_TRUE(search(best_device(), queries, KnnGallery(best_device(), rows, metric, filter), k) ==
+                expected)
+        << name_of(data, d, k, filter) << " metric " << knn_metric_name(metric);
+  }
+}
+
+TEST(CpuKnnCertificate, IsExactInEveryDimension) {
+  for (const Data data : kAllData) {
+    for (const int64_t d : {1, 2, 3, 15, 16, 17, 31, 32, 33, 127, 128, 129, 255, 256, 257, 768, 2048, 4099})
+      expect_exact(data, d > 1000 ? 5 : 17, d > 1000 ? 150 : 400, d, 10);
+  }
+}
+
+TEST(CpuKnnCertificate, IsExactForEveryK) {
+  for (const Data data : kAllData) {
+    for (const int64_t k : {1, 2, 10, 50, 64, 65, 1000, 1300}) expect_exact(data, 9, 1300, 17, k);
+  }
+}
+
+TEST(CpuKnnCertificate, IsExactForOtherMetrics) {
+  for (const Data data : kAllData) {
+    for (const KnnMetric metric : {KnnMetric::kCosine, KnnMetric::kInnerProduct}) {
+      for (const int64_t d : {1, 3, 33, 260}) expect_exact(data, 13, 500, d, 7, metric);
+    }
+  }
+}
+
+TEST(CpuKnnCertificate, ManyVectorsMakeTheFilterWork) {
+  // Enough rows that most are discarded unseen, and that candidates are pruned and measured on the way.
+  for (const Data data : {Data::kNormal, Data::kDuplicates, Data::kIntegers, Data::kOneSided}) {
+    const Tensor all = make_data(data, 30040, 24, 77);
+    const ConstTensorView queries = all.view().rows(0, 40);
+    const Tensor rows = clone_to(all.view().rows(40, 30040), host());
+    for (const int64_t k : {1, 10, 100}) {
+      const Answer expected = search(best_device(), queries,
+                                     KnnGallery(best_device(), rows, KnnMetric::kL2, KnnFilter::kNone), k);
+      for (const KnnFilter filter : {KnnFilter::kInt8, KnnFilter::kInt16, KnnFilter::kF32}) {
+        KnnStatistics statistics;
+        const KnnGallery gallery(best_device(), rows, KnnMetric::kL2, filter);
+        EXPECT_TRUE(search(best_device(), queries, gallery, k, &statistics) == expected)
+            << name_of(data, 24, k, filter);
+        EXPECT_NE(statistics.filter, KnnFilter::kNone);
+        if (data == Data::kNormal) {
+          EXPECT_LT(statistics.survivors, 40 * (30 * k + 300)) << name_of(data, 24, k, filter);
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuKnnCertificate, GivesUpAFilterThatKeepsEverything) {
+  // All rows are equal: nothing can be discarded, the first k indices win.
+  const Tensor rows = make_data(Data::kConstant, 9000, 20, 1);
+  KnnStatistics statistics;
+  const Answer answer =
+      search(best_device(), rows.view().rows(0, 30), KnnGallery(best_device(), rows), 5, &statistics);
+  EXPECT_EQ(statistics.rescanned_rows, 30);
+  for (int64_t i = 0; i < 30; ++i) {
+    for (int64_t j = 0; j < 5; ++j) EXPECT_EQ(answer.indices[static_cast<size_t>(i * 5 + j)], j);
+  }
+}
+
+TEST(CpuKnnCertificate, IntegerVectorsNeedNoMeasurementBeyondTies) {
+  Random random(3);
+  Tensor rows(host(), DType::kU8, {5000, 40}, "rows");
+  for (int64_t i = 0; i < rows.numel(); ++i)
+    rows.data<uint8_t>()[i] = static_cast<uint8_t>(random.next_below(256));
+  KnnStatistics statistics;
+  const Answer answer =
+      search(best_device(), rows.view().rows(100, 150), KnnGallery(best_device(), rows), 3, &statistics);
+  if (statistics.filter == KnnFilter::kInt8) {
+    // k of each of the two parts that two threads cut the gallery into, and a tie.
+    EXPECT_LE(statistics.survivors, 50 * (2 * 3 + 1));
+  }
+  for (int64_t i = 0; i < 50; ++i) {
+    EXPECT_EQ(answer.indices[static_cast<size_t>(i * 3)], 100 + i);
+    EXPECT_EQ(answer.distances[static_cast<size_t>(i * 3)], 0);
+  }
+}
+
+TEST(CpuKnnCertificate, HasTheSameBitsForAnyThreadsBatchTileWorkspaceAndInstructionSet) {
+  const int64_t nq = 150;
+  const int64_t nb = 6000;
+  const Tensor all = make_data(Data::kDuplicates, nq + nb, 36, 5);
+  const ConstTensorView queries = all.view().rows(0, nq);
+  const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
+  const int64_t k = 6;
+  const Answer expected = reference_answer(queries, rows, k, KnnMetric::kL2);
+  for (const Isa isa : supported_isas()) {
+    for (int threads = 1; threads <= 8; ++threads) {
+      CpuDevice device(threads, isa);
+      const KnnGallery gallery(device, rows);
+      for (const int64_t batch : {int64_t{1}, int64_t{7}, int64_t{64}, nq}) {
+        if (batch == 1 && threads > 2) continue;
+        Answer answer;
+        for (int64_t begin = 0; begin < nq; begin += batch) {
+          const Answer part = search(device, queries.rows(begin, std::min(nq, begin + batch)), gallery, k);
+          answer.indices.insert(answer.indices.end(), part.indices.begin(), part.indices.end());
+          answer.distances.insert(answer.distances.end(), part.distances.begin(), part.distances.end());
+        }
+        EXPECT_TRUE(answer == expected) << isa_name(isa) << " threads " << threads << " batch " << batch;
+      }
+    }
+    CpuDevice device(2, isa);
+    for (const int64_t workspace : {int64_t{200000}, int64_t{600000}, int64_t{1} << 30}) {
+      EXPECT_TRUE(search(device, queries, KnnGallery(device, rows), k, nullptr, workspace) == expected)
+          << isa_name(isa) << " workspace " << workspace;
+    }
+  }
+}
+
+TEST(CpuKnnCertificate, PartsOfAGalleryMergeToTheWhole) {
+  const Tensor all = make_data(Data::kDuplicates, 1040, 12, 8);
+  const ConstTensorView queries = all.view().rows(0, 40);
+  const Tensor rows = clone_to(all.view().rows(40, 1040), host());
+  const Answer expected = reference_answer(queries, rows, 20, KnnMetric::kL2);
+  const Tensor distances(host(), DType::kF64, {40, 20}, "d");
+  const Tensor indices(host(), DType::kI64, {40, 20}, "i");
+  std::fill_n(indices.data<int64_t>(), indices.numel(), int64_t{-1});
+  for (const auto& [begin, end] : {std::pair(int64_t{0}, int64_t{8}), std::pair(int64_t{8}, int64_t{700}),
+                                   std::pair(int64_t{700}, int64_t{1000})}) {
+    const int64_t k = std::min<int64_t>(20, end - begin);
+    const Tensor d(host(), DType::kF64, {40, k}, "d");
+    const Tensor i(host(), DType::kI64, {40, k}, "i");
+    const KnnGallery gallery(best_device(), clone_to(rows.view().rows(begin, end), host()));
+    knn_gallery_search(best_device(),
+                       {.queries = queries, .gallery = &gallery, .k = k, .distances = d, .indices = i});
+    knn_merge(distances, indices, d, i, begin);
+  }
+  EXPECT_TRUE(answer_of(distances, indices) == expected);
+}
+
+TEST(CpuKnnCertificate, KeepsItsWorkspaceBound) {
+  const Tensor rows = make_data(Data::kNormal, 20000, 64, 9);
+  for (const int64_t workspace : {int64_t{1} << 20, int64_t{8} << 20}) {
+    CpuDevice device(2, supported_isas().back());
+    const KnnGallery gallery(device, rows);
+    const int64_t before = device.memory_report().bytes_by_label["scratch"];
+    static_cast<void>(search(device, rows.view().rows(0, 1500), gallery, 50, nullptr, workspace));
+    EXPECT_LE(device.memory_report().bytes_by_label["scratch"] - before, workspace + 4096);
+  }
+  CpuDevice device(2, supported_isas().back());
+  const KnnGallery gallery(device, rows);
+  try {
+    static_cast<void>(search(device, rows.view().rows(0, 3), gallery, 20000, nullptr, 100000));
+    ADD_FAILURE() << "no error";
+  } catch (const InvalidArgument& error) {
+    EXPECT_NE(std::string(error.what())
+                  .find("knn_gallery_search: a workspace of 100000 bytes for 2 threads, expected at least "),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+/// Wrong query rows of a search whose error bound is multiplied by `factor`. Few dimensions: there the errors
+/// of a product line up, and the bound is nearly reached.
+int64_t wrong_rows(KnnFilter filter, KnnMetric metric, double factor) {
+  int64_t wrong = 0;
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    for (const int64_t d : {1, 2, 3}) {
+      const int64_t nq = 100;
+      const Tensor all =
+          make_data(seed % 2 == 0 ? Data::kNormal : Data::kClustered, nq + 3000, d, 100 + seed);
+      const ConstTensorView queries = all.view().rows(0, nq);
+      const Tensor rows = clone_to(all.view().rows(nq, nq + 3000), host());
+      const Answer expected =
+          search(best_device(), queries, KnnGallery(best_device(), rows, metric, KnnFilter::kNone), 1);
+      const CpuKnnIndex index(best_device(), {rows, metric, filter, nullptr}, "test");
+      const Tensor distances(host(), DType::kF64, {nq, 1}, "d");
+      const Tensor indices(host(), DType::kI64, {nq, 1}, "i");
+      static_cast<void>(knn_certified_search(best_device(), {.index = &index,
+                                                             .kernel = "test",
+                                                             .queries = KnnRows(best_device(), queries),
+                                                             .k = 1,
+                                                             .distances = distances,
+                                                             .indices = indices,
+                                                             .workspace_bytes = int64_t{64} << 20,
+                                                             .bound_factor = factor}));
+      const Answer answer = answer_of(distances, indices);
+      for (size_t i = 0; i < static_cast<size_t>(nq); ++i)
+        wrong += answer.indices[i] != expected.indices[i] ? 1 : 0;
+    }
+  }
+  return wrong;
+}
+
+TEST(CpuKnnCertificate, ASmallerErrorBoundWouldBeWrong) {
+  for (const KnnFilter filter : {KnnFilter::kInt8, KnnFilter::kInt16, KnnFilter::kBF16}) {
+    for (const KnnMetric metric : {KnnMetric::kL2, KnnMetric::kInnerProduct}) {
+      EXPECT_EQ(wrong_rows(filter, metric, 1), 0) << knn_filter_name(filter) << knn_metric_name(metric);
+      EXPECT_GT(wrong_rows(filter, metric, 0.4), 0) << knn_filter_name(filter) << knn_metric_name(metric);
+    }
+  }
+}
+
+TEST(CpuKnnCertificate, LongRunFindsNoViolation) {
+  if (std::getenv("PANDA_KNN_LONG") == nullptr)
+    GTEST_SKIP() << "PANDA_KNN_LONG is not set: 10^7 query rows take minutes";
+  int64_t rows_seen = 0;
+  int64_t wrong = 0;
+  for (uint64_t seed = 0; rows_seen < 10'000'000; ++seed) {
+    const Data data = kAllData[seed % std::size(kAllData)];
+    const int64_t d = std::vector<int64_t>{1, 2, 3, 7, 16, 31, 64}[seed / std::size(kAllData) % 7];
+    const int64_t nq = 20000;
+    const int64_t nb = 512;
+    const int64_t k = 1 + static_cast<int64_t>(seed % 10);
+    const Tensor all = make_data(data, nq + nb, d, seed);
+    const ConstTensorView queries = all.view().rows(0, nq);
+    const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
+    const Answer expected =
+        search(best_device(), queries, KnnGallery(best_device(), rows, KnnMetric::kL2, KnnFilter::kNone), k);
+    const KnnFilter filter = kFilters[1 + seed % 4];
+    const Answer answer =
+        search(best_device(), queries, KnnGallery(best_device(), rows, KnnMetric::kL2, filter), k);
+    for (int64_t i = 0; i < nq; ++i) {
+      const auto at = static_cast<size_t>(i * k);
+      wrong +=
+          std::memcmp(&answer.indices[at], &expected.indices[at], static_cast<size_t>(k) * 8) != 0 ? 1 : 0;
+    }
+    rows_seen += nq;
+  }
+  std::printf("%lld query rows, %lld wrong\n", static_cast<long long>(rows_seen),
+              static_cast<long long>(wrong));
+  EXPECT_EQ(wrong, 0);
+}
+
+}  // namespace
+}  // namespace panda::kernels::cpu
