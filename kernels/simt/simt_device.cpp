@@ -71,7 +71,7 @@ namespace {
 
 void give_back(void* block) {
   emulator::race::device_memory_freed(block);
-  std::free(block);
+  std::free(static_cast<unsigned char*>(block) - emulator::race::kDeviceBand);
 }
 
 }  // namespace
@@ -143,7 +143,9 @@ void SimtDevice::fill(void* destination, uint8_t value, int64_t bytes) {
 void* SimtDevice::allocate_bytes(int64_t bytes) {
   void* pointer = nullptr;
   constexpr size_t kAlignment = 64;  // what Device::allocate promises, and no more
-  if (posix_memalign(&pointer, kAlignment, static_cast<size_t>(bytes)) != 0) return nullptr;
+  constexpr size_t kBand = emulator::race::kDeviceBand;
+  if (posix_memalign(&pointer, kAlignment, static_cast<size_t>(bytes) + 2 * kBand) != 0) return nullptr;
+  pointer = static_cast<unsigned char*>(pointer) + kBand;
   std::memset(pointer, poison_byte(), static_cast<size_t>(bytes));
   emulator::race::device_memory_allocated(pointer, static_cast<size_t>(bytes));
   return pointer;
