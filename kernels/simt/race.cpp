@@ -45,6 +45,8 @@ struct Stamp {
   friend bool operator==(Stamp a, Stamp b) { return a.bits == b.bits; }
 };
 
+// In place of a write: nobody may access the byte.
+constexpr Stamp kForbidden = {~uint64_t{0}};
 // Flags of a write.
 constexpr uint64_t kAtomic = 1;
 constexpr uint64_t kUnderWay = 2;  // by cp_async16
@@ -123,8 +125,9 @@ std::string memory_name(uintptr_t address) {
                 address - reinterpret_cast<uintptr_t>(runtime.dynamic->data()));
   }
   for (const DeviceMemory& memory : checker().device_memory) {
-    if (address - memory.begin < memory.bytes)
-      return text("device memory, byte ", address - memory.begin, " of ", memory.bytes);
+    if (address - (memory.begin - kDeviceBand) < memory.bytes + 2 * kDeviceBand) {
+      return text("device memory, byte ", static_cast<int64_t>(address - memory.begin), " of ", memory.bytes);
+    }
   }
   return "memory";
 }
@@ -185,35 +188,43 @@ Stamp joined(Stamp readers) {
   return now(kOneThread);
 }
 
-/// Shadow of [address, address + bytes), or nullptr for memory that is no kernel's affair. Shortens `bytes`
-/// to what lies within.
-Shadow* shadow_of(uintptr_t address, size_t& bytes, bool& shared) {
+Shadow* shadow_of_memory(DeviceMemory& memory) {
+  if (memory.shadow.empty()) memory.shadow.resize(memory.bytes);
+  return memory.shadow.data();
+}
+
+/// Shadow of [address, address + bytes), or nullptr for memory that is no kernel's affair.
+Shadow* shadow_of(uintptr_t address, size_t bytes, bool& shared, const void* pc) {
   Checker& c = checker();
   const Stack& stack = *runtime.current->stack;
   if (address - reinterpret_cast<uintptr_t>(stack.memory) < stack.bytes) return nullptr;
   const uintptr_t in_arena = address - reinterpret_cast<uintptr_t>(c.arena.get());
   shared = in_arena < kArenaBytes;
   if (shared) {
-    bytes = std::min(bytes, kArenaBytes - in_arena);
     return &c.arena_shadow[in_arena];
   }
-  if (c.last_hit >= c.device_memory.size() ||
-      address - c.device_memory[c.last_hit].begin >= c.device_memory[c.last_hit].bytes) {
-    const auto after = std::upper_bound(c.device_memory.begin(), c.device_memory.end(), address,
-                                        [](uintptr_t a, const DeviceMemory& one) { return a < one.begin; });
-    if (after == c.device_memory.begin()) return nullptr;
-    const auto found = after - 1;
-    if (address - found->begin >= found->bytes) return nullptr;
-    c.last_hit = static_cast<size_t>(found - c.device_memory.begin());
+  const auto within = [&](const DeviceMemory& one) {
+    return address - (one.begin - kDeviceBand) < one.bytes + 2 * kDeviceBand;
+  };
+  if (c.last_hit >= c.device_memory.size() || !within(c.device_memory[c.last_hit])) {
+    const auto after =
+        std::upper_bound(c.device_memory.begin(), c.device_memory.end(), address,
+                         [](uintptr_t a, const DeviceMemory& one) { return a < one.begin - kDeviceBand; });
+    if (after == c.device_memory.begin() || !within(*(after - 1))) return nullptr;
+    c.last_hit = static_cast<size_t>(after - 1 - c.device_memory.begin());
   }
   DeviceMemory& memory = c.device_memory[c.last_hit];
-  if (memory.shadow.empty()) memory.shadow.resize(memory.bytes);
-  bytes = std::min(bytes, memory.bytes - (address - memory.begin));
-  return &memory.shadow[address - memory.begin];
+  if (address - memory.begin >= memory.bytes || bytes > memory.bytes - (address - memory.begin)) {
+    note(pc, address, text("an access of ", bytes, " bytes past the allocation"));
+    return nullptr;
+  }
+  return &shadow_of_memory(memory)[address - memory.begin];
 }
 
 void check_read(uintptr_t address, const Shadow& cell, bool shared, const void* pc) {
-  if (shared && cell.write.block() != checker().block) {
+  if (cell.write == kForbidden) {
+    note(pc, address, "read, but it lies outside the tensor");
+  } else if (shared && cell.write.block() != checker().block) {
     note(pc, address, "read before the block wrote it");
   } else if (cell.write.bits != 0 && (cell.write.flags() & kUnderWay) != 0 &&
              cell.write.block() == checker().block) {
@@ -224,6 +235,7 @@ void check_read(uintptr_t address, const Shadow& cell, bool shared, const void* 
 }
 
 void check_write(uintptr_t address, const Shadow& cell, uint64_t flags, const void* pc) {
+  if (cell.write == kForbidden) return note(pc, address, "written, but it lies outside the tensor");
   const bool both_atomic = (flags & cell.write.flags() & kAtomic) != 0;
   if (cell.write.bits != 0 && !both_atomic && !ordered_before(cell.write))
     note(pc, address, text("written, but ", owner(cell.write), " wrote it and no barrier lies between"));
@@ -246,7 +258,7 @@ void on_read(const void* pointer, size_t bytes, const void* pc) {
   c.inside = true;
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   bool shared = false;
-  if (Shadow* cells = shadow_of(address, bytes, shared); cells != nullptr) {
+  if (Shadow* cells = shadow_of(address, bytes, shared, pc); cells != nullptr) {
     for_each_history(address, cells, bytes,
                      [&](uintptr_t at, const Shadow& cell) { check_read(at, cell, shared, pc); });
     Stamp previous = {~uint64_t{0}};
@@ -266,11 +278,13 @@ void on_write(const void* pointer, size_t bytes, uint64_t flags, const void* pc)
   c.inside = true;
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   bool shared = false;
-  if (Shadow* cells = shadow_of(address, bytes, shared); cells != nullptr) {
+  if (Shadow* cells = shadow_of(address, bytes, shared, pc); cells != nullptr) {
     for_each_history(address, cells, bytes,
                      [&](uintptr_t at, const Shadow& cell) { check_write(at, cell, flags, pc); });
     const Shadow next = {now(flags), {}};
-    std::fill(cells, cells + bytes, next);
+    for (size_t i = 0; i < bytes; ++i) {
+      if (!(cells[i].write == kForbidden)) cells[i] = next;
+    }
   }
   c.inside = false;
 }
@@ -301,6 +315,16 @@ void device_memory_freed(const void* address) {
   Checker& c = checker();
   std::erase_if(c.device_memory,
                 [&](const DeviceMemory& one) { return one.begin == reinterpret_cast<uintptr_t>(address); });
+}
+
+void forbid(const void* address, size_t bytes) {
+  const auto begin = reinterpret_cast<uintptr_t>(address);
+  for (DeviceMemory& memory : checker().device_memory) {
+    if (begin - memory.begin < memory.bytes) {
+      Shadow* cells = shadow_of_memory(memory) + (begin - memory.begin);
+      for (size_t i = 0; i < bytes; ++i) cells[i].write = kForbidden;
+    }
+  }
 }
 
 void launch_started() {

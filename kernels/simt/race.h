@@ -7,7 +7,8 @@
 //   in one block with a __syncthreads between them, or
 //   in one warp with a __syncwarp between them whose mask names both lanes.
 // Shuffles, votes and matrix instructions order nothing (CUDA C++ guide). A byte of shared memory that is
-// read before its block wrote it, or while a cp_async16 to it is under way, is reported too.
+// read before its block wrote it, or while a cp_async16 to it is under way, is reported too; so is an access
+// past the ends of an allocation.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +25,10 @@ void free_shared();
 
 void device_memory_allocated(const void* address, size_t bytes);
 void device_memory_freed(const void* address);
+/// Bytes beside an allocation of device memory that belong to nobody: an access there is reported.
+inline constexpr size_t kDeviceBand = 64;
+/// An access to these bytes of device memory is reported: they are not the tensor's.
+void forbid(const void* address, size_t bytes);
 
 void launch_started();
 void launch_ended();
@@ -43,6 +48,7 @@ void report();
 
 inline void device_memory_allocated(const void*, size_t) {}
 inline void device_memory_freed(const void*) {}
+inline constexpr size_t kDeviceBand = 0;
 inline void launch_started() {}
 inline void launch_ended() {}
 inline void block_started(size_t) {}

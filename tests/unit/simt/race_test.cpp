@@ -175,6 +175,14 @@ TEST(Race, BlocksThatWriteOneAnothersBytes) {
   EXPECT_EQ(race_of(4, 32, [](int* global) { global[blockIdx.x * 32 + i() + 1] = global[0]; }) == "", false);
 }
 
+TEST(Race, AccessesPastTheEndsOfAnAllocation) {
+  expect_contains(
+      race_of(1, 32, [](int* global) { global[4065 + i()] = 1; }),
+      "thread (31,0,0): device memory, byte 16384 of 16384: an access of 4 bytes past the allocation");
+  expect_contains(race_of(1, 1, [](int* global) { global[0] = global[-1]; }),
+                  "device memory, byte -4 of 16384");
+}
+
 TEST(Race, NeighbouringBytesAreNotOne) {
   EXPECT_EQ(race_of(4, 32,
                     [](int* global) {
