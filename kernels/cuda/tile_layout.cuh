@@ -15,8 +15,8 @@ inline constexpr int kChunkBytes = 16;
 inline constexpr int kChunksPerRow = 4;
 inline constexpr int kRowBytes = kChunkBytes * kChunksPerRow;
 
-/// Stages of the pipeline: three are being filled while one is read. 128 x 128 tiles take 64 KiB so: all that a
-/// block of sm_75 can have, and two blocks share a multiprocessor of sm_80 (164 KiB) or sm_90 (228 KiB).
+/// Stages of the pipeline: three are being filled while one is read. 128 x 128 tiles take 64 KiB so: all that
+/// a block of sm_75 can have, and two blocks share a multiprocessor of sm_80 (164 KiB) or sm_90 (228 KiB).
 inline constexpr int kStages = 4;
 
 /// Elements of the depth in a stage.
