@@ -397,18 +397,11 @@ __global__ void __launch_bounds__(kBlockThreads) join_splits(JoinArgs args) {
 /// Calls body(T{}) with the element type of vectors.
 template <typename Body>
 void with_vector_type(DType dtype, Body&& body) {
-  switch (dtype) {
-    case DType::kF32:
-      return body(float{});
-    case DType::kF16:
-      return body(Float16{});
-    case DType::kBF16:
-      return body(BFloat16{});
-    case DType::kU8:
-      return body(uint8_t{});
-    default:
-      throw InternalError("knn: element type");
-  }
+  if (dtype == DType::kF32) return body(float{});
+  if (dtype == DType::kF16) return body(Float16{});
+  if (dtype == DType::kBF16) return body(BFloat16{});
+  if (dtype == DType::kU8) return body(uint8_t{});
+  throw InternalError(text("no kNN kernel for ", dtype_name(dtype)));
 }
 
 /// Throws InvalidArgument naming the first component that is not finite. It waits for the device.
@@ -499,15 +492,9 @@ Vectors vectors(const ConstTensorView& rows) {
 
 using SearchKernel = void (*)(SearchArgs);
 SearchKernel search_kernel(KnnMetric metric) {
-  switch (metric) {
-    case KnnMetric::kL2:
-      return search_tiles<KnnMetric::kL2>;
-    case KnnMetric::kInnerProduct:
-      return search_tiles<KnnMetric::kInnerProduct>;
-    case KnnMetric::kCosine:
-      return search_tiles<KnnMetric::kCosine>;
-  }
-  throw InternalError("unknown metric");
+  if (metric == KnnMetric::kL2) return search_tiles<KnnMetric::kL2>;
+  if (metric == KnnMetric::kInnerProduct) return search_tiles<KnnMetric::kInnerProduct>;
+  return search_tiles<KnnMetric::kCosine>;
 }
 
 void search(GpuDevice& device, const Problem& problem) {
