@@ -35,6 +35,7 @@ constexpr int kTileRows = 32;      // gallery rows of a tile: one a lane when th
 constexpr int kDepth = 64;         // components in shared memory at a time: both tiles are 24 KiB of f64
 constexpr int kThreadQueries = 4;  // of a lane's register tile: 32 sums are 64 registers
 constexpr int kThreadRows = 8;
+constexpr int kLoadPack = 4;  // components that a thread loads at once: 16 B of f32
 constexpr int kPairs = kThreadQueries * kThreadRows;
 constexpr int kRowGroups = kTileRows / kThreadRows;
 static_assert(kBlockThreads / kParts == kTileQueries / kThreadQueries * kRowGroups);
@@ -66,6 +67,7 @@ __device__ bool precedes(const Neighbor& a, const Neighbor& b) {
 struct Vectors {
   const void* data;
   DType dtype;
+  bool packs;  ///< every row begins where a pack of kLoadPack elements may
 
   template <typename T>
   __device__ const T* as() const {
@@ -101,32 +103,44 @@ __global__ void __launch_bounds__(kBlockThreads)
 }
 
 /// Fills rows x kDepth of shared memory with f64 components [begin, begin + kDepth) of rows [first, last);
-/// zeros past the last row and component, as far as the parts of a sum go.
-template <typename T, int kRows>
+/// zeros past the last row and component, as far as the parts of a sum go. A thread loads packs of kPack
+/// components; kPack divides d.
+template <int kPack, typename T, int kRows>
 __device__ void fill_tile(double (&tile)[kRows][kDepth], const T* __restrict__ x, int64_t first, int64_t last,
                           int64_t begin, int64_t d) {
-  const int column = static_cast<int>(threadIdx.x) % kDepth;
+  constexpr int kThreadsPerRow = kDepth / kPack;
+  constexpr int kRowStep = kBlockThreads / kThreadsPerRow;
+  const int column = static_cast<int>(threadIdx.x) % kThreadsPerRow * kPack;
   const int64_t component = begin + column;
   if (component / kParts * kParts >= d) return;
-    // Not all at once: the sums in registers leave no room for it.
-#pragma unroll 2
-  for (int i = 0; i < kRows * kDepth / kBlockThreads; ++i) {
-    const int row = static_cast<int>(threadIdx.x) / kDepth + i * (kBlockThreads / kDepth);
-    const bool inside = first + row < last && component < d;
-    tile[row][column] = inside ? widened(x[(first + row) * d + component]) : 0.0;
+#pragma unroll 1  // 3 packs a thread and chunk, one after another: beside the sums, registers for more spill
+  for (int row = static_cast<int>(threadIdx.x) / kThreadsPerRow; row < kRows; row += kRowStep) {
+    Pack<T, kPack> pack = {};
+    if (first + row < last && component < d) pack = load_pack<kPack>(x + (first + row) * d + component);
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) tile[row][column + i] = widened(pack.at[i]);
+  }
+}
+template <typename T, int kRows>
+__device__ void fill_tile(double (&tile)[kRows][kDepth], const T* __restrict__ x, bool packs, int64_t first,
+                          int64_t last, int64_t begin, int64_t d) {
+  if (packs) {
+    fill_tile<kLoadPack>(tile, x, first, last, begin, d);
+  } else {
+    fill_tile<1>(tile, x, first, last, begin, d);
   }
 }
 template <int kRows>
 __device__ void fill_tile(double (&tile)[kRows][kDepth], const Vectors& x, int64_t first, int64_t last,
                           int64_t begin, int64_t d) {
   if (x.dtype == DType::kF32) {
-    fill_tile(tile, x.as<float>(), first, last, begin, d);
+    fill_tile(tile, x.as<float>(), x.packs, first, last, begin, d);
   } else if (x.dtype == DType::kF16) {
-    fill_tile(tile, x.as<Float16>(), first, last, begin, d);
+    fill_tile(tile, x.as<Float16>(), x.packs, first, last, begin, d);
   } else if (x.dtype == DType::kBF16) {
-    fill_tile(tile, x.as<BFloat16>(), first, last, begin, d);
+    fill_tile(tile, x.as<BFloat16>(), x.packs, first, last, begin, d);
   } else {
-    fill_tile(tile, x.as<uint8_t>(), first, last, begin, d);
+    fill_tile(tile, x.as<uint8_t>(), x.packs, first, last, begin, d);
   }
 }
 
@@ -383,18 +397,11 @@ __global__ void __launch_bounds__(kBlockThreads) join_splits(JoinArgs args) {
 /// Calls body(T{}) with the element type of vectors.
 template <typename Body>
 void with_vector_type(DType dtype, Body&& body) {
-  switch (dtype) {
-    case DType::kF32:
-      return body(float{});
-    case DType::kF16:
-      return body(Float16{});
-    case DType::kBF16:
-      return body(BFloat16{});
-    case DType::kU8:
-      return body(uint8_t{});
-    default:
-      throw InternalError("knn: element type");
-  }
+  if (dtype == DType::kF32) return body(float{});
+  if (dtype == DType::kF16) return body(Float16{});
+  if (dtype == DType::kBF16) return body(BFloat16{});
+  if (dtype == DType::kU8) return body(uint8_t{});
+  throw InternalError(text("no kNN kernel for ", dtype_name(dtype)));
 }
 
 /// Throws InvalidArgument naming the first component that is not finite. It waits for the device.
@@ -477,17 +484,17 @@ Plan plan_search(const GpuProperties& gpu, const Problem& problem, int64_t list)
   return {splits, rows, std::min(queries, nq)};
 }
 
+Vectors vectors(const ConstTensorView& rows) {
+  const bool packs =
+      rows.shape()[1] % kLoadPack == 0 && packs_fit(rows.raw(), kLoadPack * dtype_bytes(rows.dtype()));
+  return {rows.raw(), rows.dtype(), packs};
+}
+
 using SearchKernel = void (*)(SearchArgs);
 SearchKernel search_kernel(KnnMetric metric) {
-  switch (metric) {
-    case KnnMetric::kL2:
-      return search_tiles<KnnMetric::kL2>;
-    case KnnMetric::kInnerProduct:
-      return search_tiles<KnnMetric::kInnerProduct>;
-    case KnnMetric::kCosine:
-      return search_tiles<KnnMetric::kCosine>;
-  }
-  throw InternalError("unknown metric");
+  if (metric == KnnMetric::kL2) return search_tiles<KnnMetric::kL2>;
+  if (metric == KnnMetric::kInnerProduct) return search_tiles<KnnMetric::kInnerProduct>;
+  return search_tiles<KnnMetric::kCosine>;
 }
 
 void search(GpuDevice& device, const Problem& problem) {
@@ -514,8 +521,8 @@ void search(GpuDevice& device, const Problem& problem) {
     for (int64_t done = 0; done < k; done += list) {
       const int size = static_cast<int>(std::min(list, k - done));
       const int64_t at = q * k + done;
-      const SearchArgs search = {{queries.raw(), queries.dtype()},
-                                 {problem.gallery.raw(), problem.gallery.dtype()},
+      const SearchArgs search = {vectors(queries),
+                                 vectors(problem.gallery),
                                  query_norms,
                                  problem.row_norms,
                                  count,

@@ -2,8 +2,8 @@
 // input.
 //
 // WHAT    image: u8 H,W,C -> y: 1,K,P,Q
-// READS   the rows and columns of the image that the positions need, each byte in about 2 (enlarging) to
-//         2 scale / scale = 2 windows, from L1 or L2 but the first time; the image between the passes once
+// READS   the rows and columns of the image that the positions need: each byte belongs to about two windows,
+//         from L1 or L2 but the first time; the image between the passes likewise
 // WRITES  the image between the passes (u8), then y
 // FLOPS   integer: a multiply-add a sample of a window, in 32 bits
 // LAUNCH  two passes, one thread a pixel of the pass's result, in the order of its memory; the second looks
