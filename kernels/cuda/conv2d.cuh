@@ -47,7 +47,8 @@ class Conv2dLauncher {
                                 packed_depth<Kind>(filter), filter.k,
                                 static_cast<int>(packed_depth<Kind>(filter))};
     const bool dense = x.layout() == Layout::kDense;
-    if (dense || filter.c % Vector<Element>::kSize != 0 || !is_aligned(x.raw())) {
+    const bool large = filter.r > kLargestMaskedFilter || filter.s > kLargestMaskedFilter;
+    if (dense || large || filter.c % kPackOf<Element> != 0 || !is_aligned(x.raw())) {
       gather(x, b, out, depth);
       return;
     }
@@ -100,6 +101,8 @@ class Conv2dLauncher {
     window.h_stride = dense ? in[3] : in[3] * filter.c;
     window.w_stride = dense ? 1 : filter.c;
     window.c_stride = dense ? in[2] * in[3] : 1;
+    window.next_s = window.w_stride - filter.c * window.c_stride;
+    window.next_r = window.h_stride - filter.s * window.w_stride;
     return window;
   }
 
@@ -119,7 +122,7 @@ class Conv2dLauncher {
     out.residual_dense = residual.present() && residual.layout() == Layout::kDense;
     out.residual_f32 = residual.present() && residual.dtype() == DType::kF32;
     out.relu = args_.relu;
-    out.vectors = !out.y_dense && !out.residual_dense && shape[1] % Vector<Element>::kSize == 0 &&
+    out.vectors = !out.y_dense && !out.residual_dense && shape[1] % kPackOf<Element> == 0 &&
                   is_aligned(y.raw()) && is_aligned(out.residual);
     out.per_image = FastDivisor(shape[2] * shape[3]);
     out.image_pixels = shape[2] * shape[3];

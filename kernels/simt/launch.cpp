@@ -89,6 +89,10 @@ class Launch {
 
 }  // namespace
 
+bool take_down(GpuDevice& gpu, const std::function<void()>& launch) {
+  return static_cast<SimtDevice&>(gpu).take_down(launch);
+}
+
 void run_grid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, GpuDevice& gpu,
               void (*body)(void*), void* context) {
   auto& device = static_cast<SimtDevice&>(gpu);
