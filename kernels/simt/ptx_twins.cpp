@@ -87,11 +87,22 @@ struct Product {
   const uint32_t* b;
 };
 
+/// Four f32 of a row: what the baseline's vector registers hold, spelt out because the compiler leaves the
+/// loops below scalar at -O2.
+using Quad = float __attribute__((vector_size(16)));
+
+/// Rows of 8 f32.
+struct Row {
+  Quad quads[2];
+
+  float& operator[](int n) { return reinterpret_cast<float*>(quads)[n]; }
+};
+
 /// d (16x8) += a (16 x kDepth) b (kDepth x 8), each element summed over the depth in order, in f32. Products
 /// of two 8- or 11-bit significands are exact in f32.
 template <int kDepth>
-void multiply(void* const* operands, const float (&a)[16][kDepth], const float (&b)[kDepth][8]) {
-  float sums[16][8];
+void multiply(void* const* operands, const float (&a)[16][kDepth], const Row (&b)[kDepth]) {
+  Row sums[16];
   for (int lane = 0; lane < 32; ++lane) {
     const float* d = static_cast<const Product*>(operands[lane])->d;
     const int g = lane / 4;
@@ -101,11 +112,14 @@ void multiply(void* const* operands, const float (&a)[16][kDepth], const float (
     sums[g + 8][2 * t] = d[2];
     sums[g + 8][2 * t + 1] = d[3];
   }
-  for (auto& row : sums) {
-    const auto& a_row = a[&row - sums];
+  for (int m = 0; m < 16; ++m) {
+    Quad low = sums[m].quads[0];
+    Quad high = sums[m].quads[1];
     for (int k = 0; k < kDepth; ++k) {
-      for (int n = 0; n < 8; ++n) row[n] += a_row[k] * b[k][n];
+      low += a[m][k] * b[k].quads[0];
+      high += a[m][k] * b[k].quads[1];
     }
+    sums[m] = {{low, high}};
   }
   for (int lane = 0; lane < 32; ++lane) {
     float* d = static_cast<const Product*>(operands[lane])->d;
@@ -135,7 +149,7 @@ float bf16_bits_to_float(uint32_t bits) {
 template <float (*kToFloat)(uint32_t)>
 void complete_mma_16bit(uint32_t, void* const* operands) {
   float a[16][16];
-  float b[16][8];
+  Row b[16];
   for (int lane = 0; lane < 32; ++lane) {
     const auto& one = *static_cast<const Product*>(operands[lane]);
     const int g = lane / 4;
@@ -161,7 +175,7 @@ float tf32_bits_to_float(uint32_t bits) {
 
 void complete_mma_tf32(uint32_t, void* const* operands) {
   float a[16][8];
-  float b[8][8];
+  Row b[8];
   for (int lane = 0; lane < 32; ++lane) {
     const auto& one = *static_cast<const Product*>(operands[lane]);
     const int g = lane / 4;

@@ -177,9 +177,10 @@ Stamp now(uint64_t flags) {
 }
 
 /// The stamp of a byte's readers, after the running thread has joined them.
-Stamp joined(Stamp readers) {
+Stamp joined(Stamp readers, bool shared) {
   const Checker& c = checker();
   if (readers.bits == 0 || readers.block() < c.launch_first_block) return now(kOneThread);
+  if (shared && readers.block() != c.block) return now(kOneThread);
   if (readers.block() != c.block || readers.flags() == kManyBlocks) return now(kManyBlocks);
   if (readers.barrier() < c.barrier) return now(kOneThread);
   const auto self = static_cast<uint32_t>(runtime.current->linear);
@@ -234,12 +235,16 @@ void check_read(uintptr_t address, const Shadow& cell, bool shared, const void* 
   }
 }
 
-void check_write(uintptr_t address, const Shadow& cell, uint64_t flags, const void* pc) {
+void check_write(uintptr_t address, const Shadow& cell, bool shared, uint64_t flags, const void* pc) {
   if (cell.write == kForbidden) return note(pc, address, "written, but it lies outside the tensor");
+  // What other blocks did with these bytes of shared memory they did with their own.
+  const auto concerns_us = [&](Stamp stamp) {
+    return stamp.bits != 0 && (!shared || stamp.block() == checker().block);
+  };
   const bool both_atomic = (flags & cell.write.flags() & kAtomic) != 0;
-  if (cell.write.bits != 0 && !both_atomic && !ordered_before(cell.write))
+  if (concerns_us(cell.write) && !both_atomic && !ordered_before(cell.write))
     note(pc, address, text("written, but ", owner(cell.write), " wrote it and no barrier lies between"));
-  if (cell.read.bits != 0 && !reads_ordered_before(cell.read))
+  if (concerns_us(cell.read) && !reads_ordered_before(cell.read))
     note(pc, address, text("written, but ", owner(cell.read), " read it and no barrier lies between"));
 }
 
@@ -264,12 +269,22 @@ void on_read(const void* pointer, size_t bytes, const void* pc) {
     Stamp previous = {~uint64_t{0}};
     Stamp next = {};
     for (size_t i = 0; i < bytes; ++i) {
-      if (!(cells[i].read == previous)) next = joined(cells[i].read);
+      if (!(cells[i].read == previous)) next = joined(cells[i].read, shared);
       previous = cells[i].read;
       cells[i].read = next;
     }
   }
   c.inside = false;
+}
+
+/// The access itself may end the program: the thread is left where it stands, and the launch fails.
+void on_misaligned(const void* pointer, size_t alignment, const char* file, uint32_t line) {
+  const Checker& c = checker();
+  if (!c.active || c.inside) return;
+  runtime.error = std::make_exception_ptr(InternalError(text(
+      launch_name(), thread_name(*runtime.current), ": ", memory_name(reinterpret_cast<uintptr_t>(pointer)),
+      ": an access that is not aligned to ", alignment, " bytes, at ", file, ":", line)));
+  switch_stacks(*runtime.current->stack, runtime.launcher);
 }
 
 void on_write(const void* pointer, size_t bytes, uint64_t flags, const void* pc) {
@@ -280,7 +295,7 @@ void on_write(const void* pointer, size_t bytes, uint64_t flags, const void* pc)
   bool shared = false;
   if (Shadow* cells = shadow_of(address, bytes, shared, pc); cells != nullptr) {
     for_each_history(address, cells, bytes,
-                     [&](uintptr_t at, const Shadow& cell) { check_write(at, cell, flags, pc); });
+                     [&](uintptr_t at, const Shadow& cell) { check_write(at, cell, shared, flags, pc); });
     const Shadow next = {now(flags), {}};
     for (size_t i = 0; i < bytes; ++i) {
       if (!(cells[i].write == kForbidden)) cells[i] = next;
@@ -407,43 +422,50 @@ void atomic_end() {
 
 }  // namespace panda::kernels::simt::emulator
 
-// The compiler's calls. Accesses of 16-bit words and wider may be unaligned: the shadow is per byte.
+// The compiler's calls.
 extern "C" {
 
-#define PANDA_HOOK(name, function, bytes)                                                        \
-  void __tsan_##name##bytes(void* address) {                                                     \
-    panda::kernels::simt::emulator::race::function(address, bytes, __builtin_return_address(0)); \
+#define PANDA_READ_HOOK(name, bytes)                            \
+  void __tsan_##name##bytes(void* address) {                    \
+    namespace race = panda::kernels::simt::emulator::race;      \
+    race::on_read(address, bytes, __builtin_return_address(0)); \
   }
-#define PANDA_READ_HOOKS(bytes)             \
-  PANDA_HOOK(read, on_read, bytes)          \
-  PANDA_HOOK(volatile_read, on_read, bytes) \
-  PANDA_HOOK(unaligned_read, on_read, bytes)
-#define PANDA_WRITE_HOOKS(bytes)                                                                    \
-  void __tsan_write##bytes(void* address) {                                                         \
-    panda::kernels::simt::emulator::race::on_write(address, bytes, 0, __builtin_return_address(0)); \
-  }                                                                                                 \
-  void __tsan_volatile_write##bytes(void* address) {                                                \
-    panda::kernels::simt::emulator::race::on_write(address, bytes, 0, __builtin_return_address(0)); \
-  }                                                                                                 \
-  void __tsan_unaligned_write##bytes(void* address) {                                               \
-    panda::kernels::simt::emulator::race::on_write(address, bytes, 0, __builtin_return_address(0)); \
+#define PANDA_WRITE_HOOK(name, bytes)                               \
+  void __tsan_##name##bytes(void* address) {                        \
+    namespace race = panda::kernels::simt::emulator::race;          \
+    race::on_write(address, bytes, 0, __builtin_return_address(0)); \
   }
-PANDA_READ_HOOKS(1)
-PANDA_READ_HOOKS(2)
-PANDA_READ_HOOKS(4)
-PANDA_READ_HOOKS(8)
-PANDA_READ_HOOKS(16)
-PANDA_WRITE_HOOKS(1)
-PANDA_WRITE_HOOKS(2)
-PANDA_WRITE_HOOKS(4)
-PANDA_WRITE_HOOKS(8)
-PANDA_WRITE_HOOKS(16)
+#define PANDA_ACCESS_HOOKS(bytes)         \
+  PANDA_READ_HOOK(read, bytes)            \
+  PANDA_READ_HOOK(volatile_read, bytes)   \
+  PANDA_READ_HOOK(unaligned_read, bytes)  \
+  PANDA_WRITE_HOOK(write, bytes)          \
+  PANDA_WRITE_HOOK(volatile_write, bytes) \
+  PANDA_WRITE_HOOK(unaligned_write, bytes)
+PANDA_ACCESS_HOOKS(1)
+PANDA_ACCESS_HOOKS(2)
+PANDA_ACCESS_HOOKS(4)
+PANDA_ACCESS_HOOKS(8)
+PANDA_ACCESS_HOOKS(16)
 
 void __tsan_read_range(void* address, size_t bytes) {
   panda::kernels::simt::emulator::race::on_read(address, bytes, __builtin_return_address(0));
 }
 void __tsan_write_range(void* address, size_t bytes) {
   panda::kernels::simt::emulator::race::on_write(address, bytes, 0, __builtin_return_address(0));
+}
+
+// -fsanitize=alignment, without libubsan: the first members of what the compiler passes.
+struct MisalignedAccess {
+  const char* file;
+  uint32_t line;
+  uint32_t column;
+  const void* type;
+  unsigned char log_alignment;
+};
+void __ubsan_handle_type_mismatch_v1(MisalignedAccess* where, void* pointer) {
+  panda::kernels::simt::emulator::race::on_misaligned(pointer, size_t{1} << where->log_alignment, where->file,
+                                                      where->line);
 }
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}

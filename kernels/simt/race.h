@@ -8,7 +8,7 @@
 //   in one warp with a __syncwarp between them whose mask names both lanes.
 // Shuffles, votes and matrix instructions order nothing (CUDA C++ guide). A byte of shared memory that is
 // read before its block wrote it, or while a cp_async16 to it is under way, is reported too; so is an access
-// past the ends of an allocation.
+// past the ends of an allocation, or one that is not aligned as its type says.
 #pragma once
 
 #include <cstddef>

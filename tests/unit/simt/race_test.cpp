@@ -172,7 +172,8 @@ TEST(Race, BlocksThatWriteOneAnothersBytes) {
                           }),
                   "device memory, byte 28");
   EXPECT_EQ(race_of(4, 32, [](int* global) { global[blockIdx.x * 32 + i()] = 1; }), "");
-  EXPECT_EQ(race_of(4, 32, [](int* global) { global[blockIdx.x * 32 + i() + 1] = global[0]; }) == "", false);
+  expect_contains(race_of(4, 32, [](int* global) { global[blockIdx.x * 32 + i()] = global[5]; }),
+                  "device memory, byte 20");
 }
 
 TEST(Race, AccessesPastTheEndsOfAnAllocation) {
@@ -181,6 +182,14 @@ TEST(Race, AccessesPastTheEndsOfAnAllocation) {
       "thread (31,0,0): device memory, byte 16384 of 16384: an access of 4 bytes past the allocation");
   expect_contains(race_of(1, 1, [](int* global) { global[0] = global[-1]; }),
                   "device memory, byte -4 of 16384");
+}
+
+TEST(Race, AccessesThatAreNotAligned) {
+  expect_contains(race_of(1, 1,
+                          [](int* global) {
+                            *reinterpret_cast<float4*>(global + 1) = {1, 2, 3, 4};
+                          }),
+                  "device memory, byte 4 of 16384: an access that is not aligned to 16 bytes, at ");
 }
 
 TEST(Race, NeighbouringBytesAreNotOne) {
