@@ -1,6 +1,6 @@
 // One network on one device, run on demand: the half of bench/peers/resnet_torch.py and resnet_cuda_torch.py
 // that is ours, driven by lines on standard input so that our runs and the peer's alternate.
-//   bench_resnet weights.safetensors [--device cpu] [--precision f32] [--engine native]
+//   bench_resnet [--device=cpu] [--precision=f32] [--engine=native] weights.safetensors
 //     input FILE.npy   f32 N,3,H,W, dense; it is put where the device reads it
 //     run              one forward pass to logits on the device, waited for; answers with its seconds, and
 //     the
@@ -44,23 +44,26 @@ struct Options {
 };
 
 Options parse(int argc, char** argv) {
-  PANDA_CHECK(argc % 2 == 0,
-              "usage: bench_resnet weights.safetensors [--device D] [--precision P] [--engine E]");
   Options options;
-  options.weights = argv[1];
-  for (int i = 2; i < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = argv[i + 1];
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const size_t equals = argument.find('=');
+    const std::string name = argument.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
     if (name == "--device") {
       options.device.name = value;
     } else if (name == "--precision") {
       options.device.precision = precision_from_name(value);
     } else if (name == "--engine") {
       options.device.engine = kernels::engine_from_name(value);
+    } else if (options.weights.empty() && !argument.starts_with("--")) {
+      options.weights = argument;
     } else {
-      throw InvalidArgument(text("bench_resnet: unknown option '", printable(name), "'"));
+      throw InvalidArgument(text("bench_resnet: unknown option '", printable(argument), "'"));
     }
   }
+  PANDA_CHECK(!options.weights.empty(),
+              "usage: bench_resnet [--device=cpu] [--precision=f32] [--engine=native] weights.safetensors");
   return options;
 }
 

@@ -1,7 +1,6 @@
 #include "nn/inference_program.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
@@ -13,38 +12,11 @@ namespace panda::nn {
 
 namespace {
 
-constexpr int64_t kArenaAlignment = 64;  // what Device::allocate gives
-
 int64_t stored_bytes(const Shape& shape, Layout layout = Layout::kDense, DType dtype = DType::kF32) {
   return checked_mul(stored_numel(shape, layout), dtype_bytes(dtype));
 }
 
 }  // namespace
-
-int64_t place_in_arena(std::vector<ArenaRequest>& requests) {
-  std::vector<size_t> order(requests.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return requests[a].bytes > requests[b].bytes; });
-  int64_t total = 0;
-  std::vector<const ArenaRequest*> placed;  // by rising offset
-  for (const size_t index : order) {
-    ArenaRequest& request = requests[index];
-    int64_t offset = 0;
-    for (const ArenaRequest* other : placed) {
-      const bool meet = request.first <= other->last && other->first <= request.last;
-      if (!meet || offset + request.bytes <= other->offset) continue;
-      offset = std::max(offset, round_up(other->offset + other->bytes, kArenaAlignment));
-    }
-    request.offset = offset;
-    total = std::max(total, checked_add(offset, request.bytes));
-    const auto place =
-        std::upper_bound(placed.begin(), placed.end(), offset,
-                         [](int64_t value, const ArenaRequest* other) { return value < other->offset; });
-    placed.insert(place, &request);
-  }
-  return total;
-}
 
 InferenceProgram::InferenceProgram(Device& device, int64_t input_channels)
     : device_(&device), channels_{input_channels}, ranks_{4} {

@@ -17,6 +17,7 @@
 
 #include "kernels/conv2d.h"
 #include "kernels/pool2d.h"
+#include "kernels/tensor/arena.h"
 
 namespace panda::nn {
 
@@ -137,15 +138,5 @@ class InferenceProgram {
   Tensor arena_;
   std::vector<std::unique_ptr<PlannedRun>> planned_;  ///< the last used first
 };
-
-/// Gives each entry an offset such that no two whose [first, last] steps meet overlap; returns the bytes
-/// needed. Largest first, each at the lowest place that fits. Every offset is a multiple of 64.
-struct ArenaRequest {
-  int64_t bytes = 0;
-  int first = 0;
-  int last = 0;
-  int64_t offset = 0;
-};
-int64_t place_in_arena(std::vector<ArenaRequest>& requests);
 
 }  // namespace panda::nn

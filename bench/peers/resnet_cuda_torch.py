@@ -34,7 +34,7 @@ class Ours:
     """bench_resnet as a child; each call is one line to it and one line back."""
 
     def __init__(self, program, weights, device, precision, engine):
-        command = [program, weights, "--device", device, "--precision", precision, "--engine", engine]
+        command = [program, f"--device={device}", f"--precision={precision}", f"--engine={engine}", weights]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.description = self.process.stdout.readline().strip()
         if not self.description:

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "kernels/cuda/gpu_kernels.h"
+#include "kernels/simt/race.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::kernels::simt {
@@ -66,12 +67,21 @@ unsigned char SimtDevice::poison_byte() const {
   return options_.poison == Poison::kNan ? 0xff : 0x7b;
 }
 
+namespace {
+
+void give_back(void* block) {
+  emulator::race::device_memory_freed(block);
+  std::free(static_cast<unsigned char*>(block) - emulator::race::kDeviceBand);
+}
+
+}  // namespace
+
 /// The steps, and the memory that they freed: its addresses are in them.
 class SimtDevice::StepRecording final : public Recording {
  public:
   StepRecording() = default;
   ~StepRecording() override {
-    for (void* block : blocks) std::free(block);
+    for (void* block : blocks) give_back(block);
   }
   void replay() override {
     for (const std::function<void()>& step : steps) step();
@@ -133,8 +143,11 @@ void SimtDevice::fill(void* destination, uint8_t value, int64_t bytes) {
 void* SimtDevice::allocate_bytes(int64_t bytes) {
   void* pointer = nullptr;
   constexpr size_t kAlignment = 64;  // what Device::allocate promises, and no more
-  if (posix_memalign(&pointer, kAlignment, static_cast<size_t>(bytes)) != 0) return nullptr;
+  constexpr size_t kBand = emulator::race::kDeviceBand;
+  if (posix_memalign(&pointer, kAlignment, static_cast<size_t>(bytes) + 2 * kBand) != 0) return nullptr;
+  pointer = static_cast<unsigned char*>(pointer) + kBand;
   std::memset(pointer, poison_byte(), static_cast<size_t>(bytes));
+  emulator::race::device_memory_allocated(pointer, static_cast<size_t>(bytes));
   return pointer;
 }
 
@@ -142,7 +155,7 @@ void SimtDevice::free_bytes(void* pointer, int64_t) noexcept {
   if (recording_ != nullptr) {
     recording_->blocks.push_back(pointer);
   } else {
-    std::free(pointer);
+    give_back(pointer);
   }
 }
 
