@@ -1,10 +1,11 @@
 #!/bin/sh
 # test.sh [--quick]: builds everything and runs every test; the first failure ends it.
 #   1  the release build, configured and compiled with the network cut, its tests
-#   2  the same under AddressSanitizer and UndefinedBehaviorSanitizer
-#   3  the emulated CUDA kernels with the race checker; bugs planted into them, each of which must be found
-#   4  every fuzz target for PANDA_FUZZ_SECONDS (default 20) from its committed seeds, where clang is at hand
-#   5  the aarch64 baseline, where a cross compiler is at hand
+#   2  where nvcc is at hand, the CUDA kernels compiled for one GPU: warnings, registers and spills, and the tests of the device
+#   3  the release build's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   4  the emulated CUDA kernels with the race checker; bugs planted into them, each of which must be found
+#   5  every fuzz target for PANDA_FUZZ_SECONDS (default 20) from its committed seeds, where clang is at hand
+#   6  the aarch64 baseline, where a cross compiler is at hand
 # --quick stops after 1. Real data is used if PANDA_DATA names its folder; without it those tests skip and say so.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,6 +36,18 @@ $offline cmake --preset release
 $offline cmake --build --preset release
 ctest --preset release
 [ "$quick" = no ] || exit 0
+
+step "CUDA"
+if command -v nvcc >/dev/null 2>&1 || [ -x /usr/local/cuda/bin/nvcc ]; then
+    # One architecture: what the others would say differs little, and ptxas is slow.
+    $offline cmake --preset cuda -DPANDA_CUDA_ARCHITECTURES=90a-real
+    $offline cmake --build --preset cuda --target panda test_cuda test_cuda_arena test_cli_cuda gpu_selfcheck
+    PATH="$PATH:/usr/local/cuda/bin" tools/kernel_resources.py build/cuda
+    ctest --preset cuda -R '^test_cuda|^test_cli_cuda'
+    build/cuda/bin/panda -q info
+else
+    echo "skipped: no nvcc"
+fi
 
 step "sanitizers"
 $offline cmake --preset debug

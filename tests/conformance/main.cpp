@@ -1,4 +1,6 @@
 // Registers every case for every device, then the checks on the suite itself.
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <set>
@@ -13,6 +15,35 @@ struct DeviceUnderTest {
   std::string name;
   std::unique_ptr<Device> device;
 };
+
+/// Why no GPU is under test here, or "".
+std::string why_no_cuda() {
+  for (const kernels::DeviceFacts& facts : kernels::list_devices())
+    if (facts.name == "cuda") return facts.reason;
+  return "no device cuda is known";
+}
+
+/// The machine's GPU, in every precision: with the engine's own kernels, and with the vendor's where they
+/// are.
+void add_cuda(std::vector<DeviceUnderTest>& list) {
+  if (!why_no_cuda().empty()) return;
+  for (const Precision precision : {Precision::kF32, Precision::kTf32, Precision::kF16, Precision::kBF16}) {
+    for (const kernels::Engine engine : {kernels::Engine::kNative, kernels::Engine::kVendor}) {
+      kernels::DeviceOptions options;
+      options.name = "cuda";
+      options.precision = precision;
+      options.engine = engine;
+      const bool native = engine == kernels::Engine::kNative;
+      try {
+        list.push_back({text(native ? "cuda_" : "cuda_vendor_", precision_name(precision)),
+                        kernels::make_device(options)});
+      } catch (const Unsupported& unsupported) {
+        std::printf("not under test: %s\n",
+                    unsupported.what());  // a library or a precision that is not there
+      }
+    }
+  }
+}
 
 /// The devices of this machine; the cpu device once per instruction set and thread count. 3 threads on any
 /// machine: an odd split.
@@ -41,6 +72,7 @@ std::vector<DeviceUnderTest>& devices_under_test() {
     add_simt("random", "random:7", "nan", Precision::kF32);
     for (const Precision precision : {Precision::kTf32, Precision::kF16, Precision::kBF16})
       add_simt("random", "random:7", "nan", precision);
+    add_cuda(list);
     return list;
   }();
   return devices;
@@ -53,7 +85,10 @@ Device& oracle() {
 
 /// "device kernel" lines of expected_unsupported.txt.
 std::set<std::string> expected_unsupported() {
-  std::ifstream file(PANDA_SOURCE_DIR "/tests/conformance/expected_unsupported.txt");
+  // The variable for a program that was carried to another machine (tools/gpu.sh).
+  const char* elsewhere = std::getenv("PANDA_SOURCE_DIR");
+  std::ifstream file(std::string(elsewhere == nullptr ? PANDA_SOURCE_DIR : elsewhere) +
+                     "/tests/conformance/expected_unsupported.txt");
   EXPECT_TRUE(file.good());
   std::set<std::string> lines;
   for (std::string line; std::getline(file, line);) {
@@ -97,10 +132,19 @@ TEST(Coverage, EveryCaseNamesAKernelOfTheListAndIsUnique) {
 TEST(Coverage, NullEntriesAreExactlyTheListedOnes) {
   std::set<std::string> missing;
   for (const DeviceUnderTest& one : devices_under_test()) {
-    for (const std::string& kernel : null_entries(*one.device))
-      missing.insert(one.device->name() + " " + kernel);
+    // One list of kernels makes the tables of simt and of every GPU.
+    const std::string name = one.name.starts_with("cuda") ? "simt" : one.device->name();
+    for (const std::string& kernel : null_entries(*one.device)) missing.insert(name + " " + kernel);
   }
   EXPECT_EQ(missing, expected_unsupported());
+}
+
+TEST(Coverage, AGpuIsUnderTest) {
+  if (!why_no_cuda().empty() && std::getenv("PANDA_REQUIRE_GPU") == nullptr)
+    GTEST_SKIP() << "no GPU: " << why_no_cuda();
+  bool native = false;
+  for (const DeviceUnderTest& one : devices_under_test()) native = native || one.name == "cuda_f32";
+  EXPECT_TRUE(native) << why_no_cuda();
 }
 
 TEST(Coverage, HostMemoryAloneHasNoKernels) {

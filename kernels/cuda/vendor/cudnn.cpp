@@ -53,6 +53,10 @@ void CudnnApi::load(const DynamicLibrary& library) {
 #undef PANDA_CALL
 }
 
+void CudnnApi::check(cudnnStatus_t status, const char* call) const {
+  if (status != CUDNN_STATUS_SUCCESS) throw DeviceError(text("cudnn", call, ": ", GetErrorString(status)));
+}
+
 Cudnn::Cudnn(CudaDevice& device) : device_(device), library_(text("libcudnn.so.", CUDNN_MAJOR)) {
   api_.load(library_);
   const cudnnStatus_t status = api_.Create(&handle_);
@@ -70,11 +74,6 @@ Cudnn::~Cudnn() {
 std::string Cudnn::description() const {
   const size_t version = api_.GetVersion();
   return text("cuDNN ", version / 10000, ".", version % 10000 / 100, ".", version % 100);
-}
-
-void Cudnn::check(cudnnStatus_t status, const char* call) const {
-  if (status != CUDNN_STATUS_SUCCESS)
-    throw DeviceError(text(device_.name(), ": cudnn", call, ": ", api_.GetErrorString(status)));
 }
 
 bool Cudnn::pool(cudnnPoolingMode_t mode, const Pool2dForwardArgs& args) {

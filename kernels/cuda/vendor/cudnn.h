@@ -32,6 +32,8 @@ struct CudnnApi {
 #undef PANDA_CALL
   /// Throws Unsupported if the library lacks one.
   void load(const DynamicLibrary& library);
+  /// Throws DeviceError naming the call.
+  void check(cudnnStatus_t status, const char* call) const;
 };
 
 [[nodiscard]] cudnnDataType_t cudnn_type(DType dtype);
@@ -49,7 +51,7 @@ class Cudnn {
   [[nodiscard]] std::string description() const;
   [[nodiscard]] const CudnnApi& api() const { return api_; }
   [[nodiscard]] cudnnHandle_t handle() const { return handle_; }
-  void check(cudnnStatus_t status, const char* call) const;
+  void check(cudnnStatus_t status, const char* call) const { api_.check(status, call); }
 
   // Each returns false, with nothing done, where the library does not serve the case.
   [[nodiscard]] bool pool(cudnnPoolingMode_t mode, const Pool2dForwardArgs& args);

@@ -25,8 +25,8 @@ std::array<int64_t, 4> channels_last_strides(const std::array<int64_t, 4>& e) {
 
 class GraphBuilder {
  public:
-  explicit GraphBuilder(const Cudnn& dnn) : dnn_(dnn) {
-    // Twelve at most, and growing would be harmless: descriptors move.
+  explicit GraphBuilder(const CudnnApi& api) : api_(api) {
+    // Sixteen at most; references to them must hold while one is being made.
     graph_.descriptors.reserve(16);
   }
 
@@ -93,7 +93,7 @@ class GraphBuilder {
 
  private:
   BackendDescriptor& add(cudnnBackendDescriptorType_t type) {
-    return graph_.descriptors.emplace_back(dnn_, type);
+    return graph_.descriptors.emplace_back(api_, type);
   }
   [[nodiscard]] const BackendDescriptor& at(size_t index) const { return graph_.descriptors[index]; }
   void finish(BackendDescriptor& operation) {
@@ -101,7 +101,7 @@ class GraphBuilder {
     graph_.operations.push_back(operation.get());
   }
 
-  const Cudnn& dnn_;
+  const CudnnApi& api_;
   OperationGraph graph_;
 };
 
@@ -134,21 +134,20 @@ std::array<int64_t, 20> ConvolutionShape::key() const {
           0};
 }
 
-BackendDescriptor::BackendDescriptor(const Cudnn& dnn, cudnnBackendDescriptorType_t type) : dnn_(&dnn) {
-  dnn_->check(dnn_->api().BackendCreateDescriptor(type, &descriptor_), "BackendCreateDescriptor");
+BackendDescriptor::BackendDescriptor(const CudnnApi& api, cudnnBackendDescriptorType_t type) : api_(&api) {
+  api_->check(api_->BackendCreateDescriptor(type, &descriptor_), "BackendCreateDescriptor");
 }
 
 BackendDescriptor::BackendDescriptor(BackendDescriptor&& other) noexcept
-    : dnn_(other.dnn_), descriptor_(std::exchange(other.descriptor_, nullptr)) {}
+    : api_(other.api_), descriptor_(std::exchange(other.descriptor_, nullptr)) {}
 
 BackendDescriptor::~BackendDescriptor() {
-  if (descriptor_ != nullptr) (void)dnn_->api().BackendDestroyDescriptor(descriptor_);
+  if (descriptor_ != nullptr) (void)api_->BackendDestroyDescriptor(descriptor_);
 }
 
 void BackendDescriptor::set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
                             const void* elements) {
-  dnn_->check(dnn_->api().BackendSetAttribute(descriptor_, name, type, count, elements),
-              "BackendSetAttribute");
+  api_->check(api_->BackendSetAttribute(descriptor_, name, type, count, elements), "BackendSetAttribute");
 }
 
 void BackendDescriptor::set(cudnnBackendAttributeName_t name, const BackendDescriptor& value) {
@@ -157,15 +156,15 @@ void BackendDescriptor::set(cudnnBackendAttributeName_t name, const BackendDescr
 }
 
 bool BackendDescriptor::try_finalize() {
-  return dnn_->api().BackendFinalize(descriptor_) == CUDNN_STATUS_SUCCESS;
+  return api_->BackendFinalize(descriptor_) == CUDNN_STATUS_SUCCESS;
 }
 
 void BackendDescriptor::finalize() {
-  dnn_->check(dnn_->api().BackendFinalize(descriptor_), "BackendFinalize");
+  api_->check(api_->BackendFinalize(descriptor_), "BackendFinalize");
 }
 
-OperationGraph describe_convolution(const Cudnn& dnn, const ConvolutionShape& shape) {
-  GraphBuilder graph(dnn);
+OperationGraph describe_convolution(const CudnnApi& api, const ConvolutionShape& shape) {
+  GraphBuilder graph(api);
   const std::array<int64_t, 4> y_extents = extents_of(shape.y);
   const int64_t channels = shape.y[1];
   const size_t x = graph.tensor(kX, extents_of(shape.x), shape.x_dtype, false);
@@ -197,7 +196,7 @@ OperationGraph describe_convolution(const Cudnn& dnn, const ConvolutionShape& sh
 }
 
 bool ConvolutionPlans::acceptable(cudnnBackendDescriptor_t engine_configuration) const {
-  const BackendDescriptor engine(dnn_, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+  const BackendDescriptor engine(dnn_.api(), CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   cudnnBackendDescriptor_t engine_descriptor = engine.get();
   int64_t count = 0;
   dnn_.check(dnn_.api().BackendGetAttribute(engine_configuration, CUDNN_ATTR_ENGINECFG_ENGINE,
@@ -231,8 +230,8 @@ bool ConvolutionPlans::acceptable(cudnnBackendDescriptor_t engine_configuration)
 }
 
 std::unique_ptr<ConvolutionPlans::Plan> ConvolutionPlans::make(const ConvolutionShape& shape) {
-  const OperationGraph operations = describe_convolution(dnn_, shape);
-  BackendDescriptor graph(dnn_, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+  const OperationGraph operations = describe_convolution(dnn_.api(), shape);
+  BackendDescriptor graph(dnn_.api(), CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   cudnnHandle_t handle = dnn_.handle();
 // The attributes that replace these two are not in every release of this major version.
 #pragma GCC diagnostic push
@@ -245,7 +244,7 @@ std::unique_ptr<ConvolutionPlans::Plan> ConvolutionPlans::make(const Convolution
             static_cast<int64_t>(operations.operations.size()), operations.operations.data());
   if (!graph.try_finalize()) return nullptr;
   for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
-    BackendDescriptor heuristic(dnn_, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    BackendDescriptor heuristic(dnn_.api(), CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
     heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
     if (!heuristic.try_finalize()) continue;
@@ -256,7 +255,7 @@ std::unique_ptr<ConvolutionPlans::Plan> ConvolutionPlans::make(const Convolution
     std::vector<BackendDescriptor> configurations;
     std::vector<cudnnBackendDescriptor_t> handles;
     for (int64_t i = 0; i < count; ++i) {
-      configurations.emplace_back(dnn_, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+      configurations.emplace_back(dnn_.api(), CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
       handles.push_back(configurations.back().get());
     }
     dnn_.check(dnn_.api().BackendGetAttribute(heuristic.get(), CUDNN_ATTR_ENGINEHEUR_RESULTS,
@@ -265,7 +264,7 @@ std::unique_ptr<ConvolutionPlans::Plan> ConvolutionPlans::make(const Convolution
     for (int64_t i = 0; i < count; ++i) {
       const BackendDescriptor& configuration = configurations[static_cast<size_t>(i)];
       if (!acceptable(configuration.get())) continue;
-      BackendDescriptor plan(dnn_, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+      BackendDescriptor plan(dnn_.api(), CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       plan.set(plan_handle, CUDNN_TYPE_HANDLE, 1, &handle);
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
       if (!plan.try_finalize()) continue;
@@ -310,7 +309,7 @@ void ConvolutionPlans::run(const Plan& plan, const void* x, const void* filter, 
   bind(kResidual, residual);
   bind(kY, y);
   void* scratch = workspace.view().raw();
-  BackendDescriptor pack(dnn_, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+  BackendDescriptor pack(dnn_.api(), CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   const auto count = static_cast<int64_t>(ids.size());
   pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids.data());
   pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers.data());
@@ -320,6 +319,23 @@ void ConvolutionPlans::run(const Plan& plan, const void* x, const void* filter, 
 }
 
 namespace {
+
+ConvolutionShape shape_of(const CudaDevice& gpu, const Conv2dForwardArgs& args) {
+  const Conv2dFilter& filter = *args.filter;
+  return {
+      .x = args.x.shape(),
+      .y = args.y.shape(),
+      .r = filter.r,
+      .s = filter.s,
+      .geometry = filter.geometry,
+      .x_dtype = activation_dtype(gpu.precision()),
+      .y_dtype = args.y.dtype(),
+      .residual_dtype = args.residual.present() ? args.residual.dtype() : DType::kF32,
+      .bias = args.bias.present(),
+      .residual = args.residual.present(),
+      .relu = args.relu,
+  };
+}
 
 bool usable_as_is(const ConstTensorView& view) {
   return view.layout() == Layout::kChannelsLast &&
@@ -356,23 +372,23 @@ void conv2d_prepare_filter_cudnn(Device& device, const Conv2dPrepareFilterArgs& 
   convert(gpu, {args.filter, prepared.packed.view()});
 }
 
+int64_t conv2d_forward_workspace_cudnn(Device& device, const Conv2dForwardArgs& args) {
+  CudaDevice& gpu = cuda_device(device);
+  const ConvolutionShape shape = shape_of(gpu, args);
+  const ConvolutionPlans::Plan* plan = gpu.vendor().dnn().convolutions().find(shape);
+  if (plan == nullptr) return 0;
+  int64_t bytes = plan->workspace_bytes;
+  if (!usable_as_is(args.x)) bytes += args.x.numel() * dtype_bytes(shape.x_dtype);
+  if (shape.residual && !usable_as_is(args.residual)) bytes += args.residual.bytes();
+  if (!usable_as_is(args.y)) bytes += args.y.bytes();
+  return bytes;
+}
+
 void conv2d_forward_cudnn(Device& device, const Conv2dForwardArgs& args) {
   CudaDevice& gpu = cuda_device(device);
   ConvolutionPlans& plans = gpu.vendor().dnn().convolutions();
   const Conv2dFilter& filter = *args.filter;
-  const ConvolutionShape shape{
-      .x = args.x.shape(),
-      .y = args.y.shape(),
-      .r = filter.r,
-      .s = filter.s,
-      .geometry = filter.geometry,
-      .x_dtype = activation_dtype(gpu.precision()),
-      .y_dtype = args.y.dtype(),
-      .residual_dtype = args.residual.present() ? args.residual.dtype() : DType::kF32,
-      .bias = args.bias.present(),
-      .residual = args.residual.present(),
-      .relu = args.relu,
-  };
+  const ConvolutionShape shape = shape_of(gpu, args);
   const ConvolutionPlans::Plan* plan = plans.find(shape);
   if (plan == nullptr) {
     const KernelTable& native = native_kernels();

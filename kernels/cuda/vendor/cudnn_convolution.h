@@ -33,7 +33,7 @@ struct ConvolutionShape {
 /// Owns a descriptor of the graph interface.
 class BackendDescriptor {
  public:
-  BackendDescriptor(const Cudnn& dnn, cudnnBackendDescriptorType_t type);
+  BackendDescriptor(const CudnnApi& api, cudnnBackendDescriptorType_t type);
   BackendDescriptor(BackendDescriptor&& other) noexcept;
   BackendDescriptor(const BackendDescriptor&) = delete;
   BackendDescriptor& operator=(const BackendDescriptor&) = delete;
@@ -49,7 +49,7 @@ class BackendDescriptor {
   [[nodiscard]] cudnnBackendDescriptor_t get() const { return descriptor_; }
 
  private:
-  const Cudnn* dnn_;
+  const CudnnApi* api_;
   cudnnBackendDescriptor_t descriptor_ = nullptr;
 };
 
@@ -58,7 +58,7 @@ struct OperationGraph {
   std::vector<BackendDescriptor> descriptors;
   std::vector<cudnnBackendDescriptor_t> operations;  ///< owned above
 };
-[[nodiscard]] OperationGraph describe_convolution(const Cudnn& dnn, const ConvolutionShape& shape);
+[[nodiscard]] OperationGraph describe_convolution(const CudnnApi& api, const ConvolutionShape& shape);
 
 class ConvolutionPlans {
  public:
@@ -85,5 +85,7 @@ class ConvolutionPlans {
 /// The table's entries. What cuDNN has no engine for runs on the native kernel.
 void conv2d_prepare_filter_cudnn(Device& device, const Conv2dPrepareFilterArgs& args);
 void conv2d_forward_cudnn(Device& device, const Conv2dForwardArgs& args);
+/// KernelTable::conv2d_forward_workspace.
+[[nodiscard]] int64_t conv2d_forward_workspace_cudnn(Device& device, const Conv2dForwardArgs& args);
 
 }  // namespace panda::kernels::cuda::vendor

@@ -101,6 +101,7 @@ void VendorLibraries::override_kernels(KernelTable& table) const {
   if (dnn_ != nullptr) {
     table.conv2d_prepare_filter = conv2d_prepare_filter_cudnn;
     table.conv2d_forward = conv2d_forward_cudnn;
+    table.conv2d_forward_workspace = conv2d_forward_workspace_cudnn;
     table.max_pool2d_forward = max_pool2d_forward_cudnn;
     table.avg_pool2d_forward = avg_pool2d_forward_cudnn;
     table.softmax_forward = softmax_forward_cudnn;

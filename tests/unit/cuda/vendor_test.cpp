@@ -6,6 +6,9 @@
 #include "kernels/cuda/vendor/dynamic_library.h"
 #include "kernels/cuda/vendor/vendor_libraries.h"
 #include "kernels/device_registry.h"
+#if PANDA_WITH_CUDNN
+#include "kernels/cuda/vendor/cudnn_convolution.h"
+#endif
 #include "tests/support/temporary_directory.h"
 
 namespace panda::test {
@@ -57,6 +60,41 @@ TEST(VendorLibraries, EachThatCannotServeIsOneLineAndItsKernelsStayNative) {
   EXPECT_EQ(table.gemm != kernels::cuda::native_kernels().gemm, blas);
   EXPECT_EQ(table.conv2d_forward != kernels::cuda::native_kernels().conv2d_forward, dnn);
   EXPECT_EQ(table.knn_search, kernels::cuda::native_kernels().knn_search);
+}
+
+// cuDNN checks every operation of a graph when it is finalized, and needs no GPU for that.
+TEST(CudnnConvolution, CudnnAcceptsEveryFormOfTheGraph) {
+#if PANDA_WITH_CUDNN
+  namespace vendor = kernels::cuda::vendor;
+  const std::string reason = problem_with("libcudnn.so.9");
+  if (!reason.empty()) GTEST_SKIP() << reason;
+  const DynamicLibrary library("libcudnn.so.9");
+  vendor::CudnnApi api;
+  api.load(library);
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (int form = 0; form < 8; ++form) {
+      const vendor::ConvolutionShape shape{.x = {2, 64, 14, 13},
+                                           .y = {2, 32, 7, 7},
+                                           .r = 3,
+                                           .s = 3,
+                                           .geometry = {2, 2, 1, 1},
+                                           .x_dtype = dtype,
+                                           .y_dtype = dtype,
+                                           .residual_dtype = dtype,
+                                           .bias = (form & 1) != 0,
+                                           .residual = (form & 2) != 0,
+                                           .relu = (form & 4) != 0};
+      const vendor::OperationGraph graph = vendor::describe_convolution(api, shape);
+      EXPECT_EQ(graph.operations.size(), size_t{1} + shape.bias + shape.residual + shape.relu);
+    }
+  }
+  // It does check: this y has a row too many.
+  const vendor::ConvolutionShape wrong{
+      .x = {2, 64, 14, 13}, .y = {2, 32, 8, 7}, .r = 3, .s = 3, .geometry = {2, 2, 1, 1}};
+  EXPECT_THROW((void)vendor::describe_convolution(api, wrong), DeviceError);
+#else
+  GTEST_SKIP() << "this build was made without cuDNN's headers";
+#endif
 }
 
 TEST(Engine, IsRefusedWhereThereIsNoVendor) {

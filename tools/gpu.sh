@@ -1,0 +1,164 @@
+#!/bin/bash
+# gpu.sh: everything that only a machine with a GPU can show, in one command and under nine minutes (docs/GPU.md).
+#
+#   tools/gpu.sh                            builds the preset `cuda` here, for this machine's GPU, then runs it
+#   tools/gpu.sh --binaries DIR             takes conformance, gpu_selfcheck, bench_resnet and panda from DIR (built elsewhere with the
+#                                           preset `cuda-static`: they need nothing but glibc and the driver)
+#   --out DIR       where summary.json, log.txt, selfcheck.json, conformance.json and resnet.json go (default out/gpu)
+#   --seconds N     the time for everything (default 520)
+#   --skip A,B      leaves out steps; their names are in the table
+#   --dry-run       the emulator in the place of the GPU, and little of everything: a check of this script
+#
+# Each step has a time limit of its own, and one that fails does not stop the next. Ends with a table; exit code 0 if nothing failed.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+
+binaries="" out=out/gpu seconds=520 skip="" dry=no
+while [ $# -gt 0 ]; do
+    case $1 in
+    --binaries | --out | --seconds | --skip)
+        [ $# -ge 2 ] || { echo "gpu.sh: $1 needs a value" >&2; exit 2; }
+        case $1 in
+        --binaries) binaries=$2 ;;
+        --out) out=$2 ;;
+        --seconds) seconds=$2 ;;
+        --skip) skip=$2 ;;
+        esac
+        shift 2
+        ;;
+    --dry-run) dry=yes; shift ;;
+    *) echo "usage: tools/gpu.sh [--binaries DIR] [--out DIR] [--seconds N] [--skip STEP,...] [--dry-run]" >&2; exit 2 ;;
+    esac
+done
+case $seconds in *[!0-9]* | "") echo "gpu.sh: --seconds $seconds, expected a number" >&2; exit 2 ;; esac
+
+mkdir -p "$out" || exit 2
+log=$out/log.txt
+: >"$log"
+begun=$(date +%s)
+deadline=$((begun + seconds))
+names=() results=() times=() notes=()
+failures=0
+
+left() { echo $((deadline - $(date +%s))); }
+record() { # name result seconds note
+    names+=("$1") results+=("$2") times+=("$3") notes+=("$4")
+    [ "$2" != FAIL ] || failures=$((failures + 1))
+    printf '%-12s %-5s %4ss  %s\n' "$1" "$2" "$3" "$4"
+}
+# The last line of the log since $1 bytes that says something, without control characters.
+last_line() { tail -c +"$(($1 + 1))" "$log" | tr -cd '\n[:print:]' | grep -v '^ *$' | tail -n 1 | cut -c1-150; }
+
+# step NAME LIMIT COMMAND...: runs it within its limit and the time left; 77 means "cannot be done here", with the last line as the reason.
+step() {
+    local name=$1 limit=$2
+    shift 2
+    case ",$skip," in *",$name,"*) record "$name" skip 0 "asked for"; return ;; esac
+    local remaining
+    remaining=$(left)
+    [ "$limit" -le "$remaining" ] || limit=$remaining
+    if [ "$limit" -lt 3 ]; then
+        record "$name" skip 0 "no time left"
+        return
+    fi
+    printf '\n== %s (limit %s s): %s\n' "$name" "$limit" "$*" >>"$log"
+    local before size code
+    before=$(date +%s)
+    size=$(stat -c %s "$log")
+    timeout -k 5 "$limit" "$@" >>"$log" 2>&1
+    code=$?
+    local took=$(($(date +%s) - before))
+    case $code in
+    0) record "$name" ok "$took" "$(last_line "$size")" ;;
+    77) record "$name" skip "$took" "$(last_line "$size")" ;;
+    124 | 137) record "$name" FAIL "$took" "over its limit of $limit s; $(last_line "$size")" ;;
+    *) record "$name" FAIL "$took" "exit code $code; $(last_line "$size")" ;;
+    esac
+}
+
+# --- the steps --------------------------------------------------------------------------------------------------------------------------
+build() {
+    command -v nvcc >/dev/null 2>&1 || [ -x /usr/local/cuda/bin/nvcc ] || { echo "no nvcc: give --binaries DIR"; return 77; }
+    local arch
+    arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
+    [ "$arch" != 90 ] || arch=90a
+    cmake --preset cuda -DPANDA_CUDA_LINEINFO=ON ${arch:+-DPANDA_CUDA_ARCHITECTURES=${arch}-real} &&
+        cmake --build --preset cuda --target panda conformance gpu_selfcheck bench_resnet
+}
+
+sanitize() { # tool filter
+    command -v compute-sanitizer >/dev/null 2>&1 || { echo "no compute-sanitizer on this machine"; return 77; }
+    # The tools slow a kernel a hundredfold and more: the small cases that touch every path, not the sweeps.
+    compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 "$binaries/conformance" --gtest_brief=1 --gtest_filter="$2"
+}
+
+bench() {
+    python3 -c 'import torch, torchvision, safetensors.torch, sys; sys.exit(0 if torch.cuda.is_available() else 1)' 2>/dev/null ||
+        { echo "no PyTorch with a GPU on this machine"; return 77; }
+    python3 bench/peers/resnet_cuda_torch.py --program "$binaries/bench_resnet" --output "$out/resnet.json" --seconds "$(($(left) - 15))"
+}
+
+conformance() { # filter [json]
+    "$binaries/conformance" --gtest_brief=1 --gtest_filter="$1" ${2:+--gtest_output=json:$2}
+}
+
+export -f build sanitize bench conformance left
+export out deadline
+
+# Where the compiled-in path is another machine's.
+PANDA_SOURCE_DIR=$PWD
+export PANDA_SOURCE_DIR
+# cuDNN and cuBLAS as PyTorch's packages bring them, for where the system has none.
+packaged=$(python3 -c 'import importlib.util, pathlib
+spec = importlib.util.find_spec("nvidia")
+roots = spec.submodule_search_locations if spec else []
+print(":".join(str(folder) for root in roots for folder in sorted(pathlib.Path(root).glob("*/lib"))))' 2>/dev/null)
+[ -z "$packaged" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$packaged
+
+if [ -z "$binaries" ]; then
+    binaries=build/cuda/bin
+    step build 300 bash -c build
+fi
+export binaries
+for program in conformance gpu_selfcheck bench_resnet panda; do
+    [ -x "$binaries/$program" ] || { echo "gpu.sh: no $binaries/$program" >&2; exit 2; }
+done
+
+if [ "$dry" = yes ]; then
+    step info 20 "$binaries/panda" info
+    step selfcheck 120 "$binaries/gpu_selfcheck" --device simt --rounds 1 --json "$out/selfcheck.json"
+    step conformance 120 bash -c 'conformance "Coverage.*:*misaligned*simt_fifo_f32:*empty*simt_fifo_f32" "$out/conformance.json"'
+    step bench 20 python3 -c 'import ast, sys; ast.parse(open("bench/peers/resnet_cuda_torch.py").read()); print("parses")'
+else
+    step info 30 "$binaries/panda" --device cuda info
+    step selfcheck 60 "$binaries/gpu_selfcheck" --device cuda --json "$out/selfcheck.json"
+    export PANDA_REQUIRE_GPU=1  # a conformance run that finds no GPU to test fails
+    step conformance 150 bash -c 'conformance "Coverage.*:*/cuda_f32:*/cuda_tf32:*/cuda_f16:*/cuda_bf16" "$out/conformance.json"'
+    step vendor 60 bash -c 'conformance "*/cuda_vendor_*"'
+    small='*misaligned*/cuda_f32:*misaligned*/cuda_tf32:*misaligned*/cuda_f16:*empty*/cuda_f32:*error*/cuda_f32'
+    export small
+    step memcheck 50 bash -c 'sanitize memcheck "$small"'
+    step racecheck 50 bash -c 'sanitize racecheck "$small"'
+    step initcheck 40 bash -c 'sanitize initcheck "$small"'
+    step synccheck 40 bash -c 'sanitize synccheck "$small"'
+    step bench "$(($(left) - 5))" bash -c bench
+fi
+
+# --- the table --------------------------------------------------------------------------------------------------------------------------
+echo
+printf '%-12s %-6s %7s  %s\n' step result seconds note
+for i in "${!names[@]}"; do printf '%-12s %-6s %7s  %s\n' "${names[$i]}" "${results[$i]}" "${times[$i]}" "${notes[$i]}"; done
+[ ! -f "$out/resnet.json" ] || grep -E '^(resnet|wide_resnet)[^ ]* +(f32|tf32|f16|bf16) batch' "$log"
+
+json_text() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
+{
+    printf '{"device": "%s", "seconds": %s, "failures": %s, "steps": [' "$([ "$dry" = yes ] && echo simt || echo cuda)" "$(($(date +%s) - begun))" "$failures"
+    comma=""
+    for i in "${!names[@]}"; do
+        printf '%s\n {"step": "%s", "result": "%s", "seconds": %s, "note": "%s"}' "$comma" "${names[$i]}" "${results[$i]}" "${times[$i]}" "$(json_text "${notes[$i]}")"
+        comma=","
+    done
+    printf '\n]}\n'
+} >"$out/summary.json"
+echo "gpu.sh: $failures steps failed, $(($(date +%s) - begun)) s; $out/summary.json, the rest of the output in $log"
+[ "$failures" = 0 ]
