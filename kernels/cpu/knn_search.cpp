@@ -30,6 +30,10 @@ namespace {
 /// by.
 constexpr int64_t kBlockBytes = 512 << 10;
 constexpr int64_t kMaxBlock = 2048;
+/// Of a gallery whose codes stay in the caches, too, they need not be shared by many queries, and a block is
+/// small enough that its candidates stay in L2 as well: most of their work is done within the first panels.
+constexpr int64_t kCachedCodeBytes = 8 << 20;
+constexpr int64_t kMaxCachedBlock = 196;
 /// Multiply-adds below which a second thread costs more than it brings (it must wake up).
 constexpr int64_t kWorkPerThread = 4 << 20;
 /// Panels after which a filter that kept more than half of their pairs is given up.
@@ -39,6 +43,7 @@ constexpr int64_t kMeasuredTogether = 8;
 /// Rows of the gallery widened together where there is no filter.
 constexpr int64_t kExactRows = 32;
 constexpr int64_t kExactQueries = 32;
+constexpr int64_t kFewQueries = 3;
 /// Bits of f32's infinity: of what is finite, they are less.
 constexpr uint32_t kInfinityBits = 0x7f800000;
 /// Squared distances in f32 outside this range may have met an overflow or an underflow.
@@ -62,6 +67,18 @@ struct BlockShape {
   int64_t thread_bytes;
 };
 
+/// Cycles per query, with and without a filter, as measured on Sapphire Rapids (8-bit codes): a filter cannot
+/// discard much of a gallery of which much is wanted.
+bool filter_pays(int64_t k, int64_t nb, int64_t d) {
+  const auto rows = static_cast<double>(nb);
+  const auto width = static_cast<double>(d);
+  const auto wanted = static_cast<double>(k);
+  const double hits = 1.5 * wanted * (1 + std::log(rows / wanted));
+  const double with = rows * (width / 128 + 1) + hits * (150 + 0.08 * width) + wanted * 0.25 * width;
+  const double without = rows * (0.2 * width + 6);
+  return with < without;
+}
+
 int64_t align(int64_t bytes) {
   return round_up(bytes, 64);
 }
@@ -80,8 +97,8 @@ class Search {
         eta_(knn_eta(d_)),
         l2_(index_.metric() == KnnMetric::kL2),
         factor_(l2_ ? 2 : 1),
-        // A filter cannot discard much of a gallery that is wanted whole.
-        filter_(index_.filter() != KnnFilter::kNone && plan.k <= nb_ / 8) {}
+        filter_(index_.filter() != KnnFilter::kNone &&
+                (!index_.automatic() || filter_pays(plan.k, nb_, d_))) {}
 
   KnnStatistics run();
 
@@ -98,8 +115,8 @@ class Search {
     KnnCandidates* candidates;
     KnnCandidate* items;
     KnnHit* hits;
-    double* tau_bounds;  ///< k per query
-    double* bounds_now;  ///< k
+    double* tau_bounds;  ///< KnnCandidates::bound_count(k) per query
+    double* bounds_now;  ///< capacity(k)
     double* centered;    ///< d16
     double* widened;     ///< exact blocks: (kExactQueries + kExactRows) * d16
     double* distances;   ///< exact blocks: kExactQueries * kExactRows
@@ -127,6 +144,7 @@ class Search {
                 KnnStatistics& statistics);
   void walk_rows(const Item& item, const Memory& m, int64_t first_row, int64_t end_row,
                  KnnStatistics& statistics);
+  void exact_block(const Memory& m, int64_t count, int64_t row, int64_t rows) const;
   void measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
   [[nodiscard]] int64_t refine(const Memory& m, const float* query, KnnCandidates& candidates,
                                int64_t measured) const;
@@ -163,9 +181,10 @@ int64_t Search::thread_bytes(int64_t block) const {
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
   const int64_t per_query = 4 * 8 + static_cast<int64_t>(sizeof(QueryBounds)) + 2 * 4 +
                             static_cast<int64_t>(sizeof(KnnCandidates)) +
-                            checked_mul(capacity, sizeof(KnnCandidate)) + checked_mul(plan_.k, 8) +
+                            checked_mul(capacity, sizeof(KnnCandidate)) +
+                            KnnCandidates::bound_count(plan_.k) * 8 +
                             kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) + index_.groups() * 4;
-  const int64_t fixed = plan_.k * 8 + (1 + kExactQueries + kExactRows) * d16_ * 8 +
+  const int64_t fixed = capacity * 8 + (1 + kExactQueries + kExactRows) * d16_ * 8 +
                         kExactQueries * kExactRows * 8 + (kMeasuredTogether + 2) * d16_ * 4;
   return checked_add(checked_mul(per_query, block), fixed + 24 * 64);
 }
@@ -187,8 +206,8 @@ Search::Memory Search::memory_at(char* base, int64_t block) const {
   take(m.candidates, block);
   take(m.items, block * capacity);
   take(m.hits, block * kKnnPanel);
-  take(m.tau_bounds, block * plan_.k);
-  take(m.bounds_now, plan_.k);
+  take(m.tau_bounds, block * KnnCandidates::bound_count(plan_.k));
+  take(m.bounds_now, capacity);
   take(m.centered, d16_);
   take(m.widened, (kExactQueries + kExactRows) * d16_);
   take(m.distances, kExactQueries * kExactRows);
@@ -209,6 +228,7 @@ BlockShape Search::choose_shape() const {
   const int64_t per_query = thread_bytes(2) - least;
   int64_t most = std::min(kMaxBlock, (budget - least) / per_query + 1);
   if (filter_) most = std::min(most, std::max(kernels_.max_tile, kBlockBytes / (index_.groups() * 4)));
+  if (filter_ && nb_ * index_.groups() * 4 <= kCachedCodeBytes) most = std::min(most, kMaxCachedBlock);
   if (!filter_) most = std::min(most, kExactQueries);
   // Blocks of equal size, as many as threads, or a multiple.
   int64_t blocks = ceil_div(nq_, most);
@@ -353,8 +373,9 @@ int64_t Search::refine(const Memory& m, const float* query, KnnCandidates& candi
   KnnCandidate* items = candidates.items();
   const int64_t size = candidates.size();
   const double gamma = knn_refined_error(d_);
+  const bool eager = plan_.k <= KnnCandidates::kEagerK;
   KnnBound bound(m.bounds_now, plan_.k);
-  for (int64_t j = 0; j < measured; ++j) bound.offer(items[j].high);
+  for (int64_t j = 0; eager && j < measured; ++j) bound.offer(items[j].high);
   int64_t end = measured;
   while (end < size) {
     const float* rows[kMeasuredTogether];
@@ -372,10 +393,11 @@ int64_t Search::refine(const Memory& m, const float* query, KnnCandidates& candi
         item.low = std::max(item.low, distance * (1 - gamma));
         item.high = std::min(item.high, distance * (1 + gamma) * (1 + 2 * eta_));
       }
-      if (bound.offer(item.high)) candidates.lower_tau(bound.value());
+      if (eager && bound.offer(item.high)) candidates.lower_tau(bound.value());
     }
     end += now;
   }
+  if (!eager) candidates.tighten(end, m.bounds_now);
   const double limit = candidates.discard_above();
   const KnnCandidate* kept =
       std::remove_if(items + measured, items + end, [&](const KnnCandidate& one) { return one.low > limit; });
@@ -414,8 +436,9 @@ void Search::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& s
     std::sort(items + measured, items + size, lower);
   }
   knn_widen(q, d_, m.centered);
+  const bool eager = plan_.k <= KnnCandidates::kEagerK;
   KnnBound bound(m.bounds_now, plan_.k);
-  for (int64_t j = 0; j < measured; ++j) bound.offer(items[j].low);
+  for (int64_t j = 0; eager && j < measured; ++j) bound.offer(items[j].low);
   while (measured < size) {
     int64_t next = measured;
     while (next < size && next - measured < kMeasuredTogether &&
@@ -425,14 +448,14 @@ void Search::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& s
     measure_rows(m, m.norms[i], items + measured, next - measured);
     statistics.survivors += next - measured;
     for (; measured < next; ++measured) {
-      if (bound.offer(items[measured].low)) candidates.lower_tau(bound.value());
+      if (eager && bound.offer(items[measured].low)) candidates.lower_tau(bound.value());
     }
   }
   candidates.keep_first(measured);
 }
 
 void Search::make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
-  if (!m.candidates[i].prune()) measure(m, i, query, statistics);
+  if (!m.candidates[i].prune(m.bounds_now)) measure(m, i, query, statistics);
 }
 
 void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
@@ -499,10 +522,38 @@ int64_t Search::walk_panels(const Item& item, const Memory& m, double scale, Knn
   return item.panels.end;
 }
 
+/// S of `count` widened queries against `rows` gallery rows from `row` on, into m.distances [query][row].
+void Search::exact_block(const Memory& m, int64_t count, int64_t row, int64_t rows) const {
+  if (count <= kFewQueries) {  // widening a row in memory would cost more than widening it in registers
+    for (int64_t at = 0; at < rows; at += kMeasuredTogether) {
+      const float* pointers[kMeasuredTogether];
+      const int64_t now = std::min(kMeasuredTogether, rows - at);
+      for (int64_t j = 0; j < now; ++j) pointers[j] = index_.rows().row(row + at + j, m.buffers + j * d16_);
+      for (int64_t i = 0; i < count; ++i) {
+        device_.exact().distance_rows({.query = m.widened + i * d16_,
+                                       .rows = pointers,
+                                       .count = now,
+                                       .d = d_,
+                                       .distances = m.distances + i * rows + at,
+                                       .term = term()});
+      }
+    }
+    return;
+  }
+  double* gallery = m.widened + kExactQueries * d16_;
+  for (int64_t j = 0; j < rows; ++j) knn_widen(index_.rows().row(row + j, m.buffers), d_, gallery + j * d16_);
+  device_.exact().distances({.queries = m.widened,
+                             .gallery = gallery,
+                             .query_count = count,
+                             .gallery_count = rows,
+                             .d16 = d16_,
+                             .distances = m.distances,
+                             .term = term()});
+}
+
 /// Rows [first_row, end_row) against the item's queries by D alone.
 void Search::walk_rows(const Item& item, const Memory& m, int64_t first_row, int64_t end_row,
                        KnnStatistics& statistics) {
-  double* gallery = m.widened + kExactQueries * d16_;
   for (int64_t first = 0; first < item.queries.size(); first += kExactQueries) {
     const int64_t count = std::min(kExactQueries, item.queries.size() - first);
     for (int64_t i = 0; i < count; ++i) {
@@ -512,15 +563,7 @@ void Search::walk_rows(const Item& item, const Memory& m, int64_t first_row, int
     }
     for (int64_t row = first_row; row < end_row; row += kExactRows) {
       const int64_t rows = std::min(kExactRows, end_row - row);
-      for (int64_t j = 0; j < rows; ++j)
-        knn_widen(index_.rows().row(row + j, m.buffers), d_, gallery + j * d16_);
-      device_.exact().distances({.queries = m.widened,
-                                 .gallery = gallery,
-                                 .query_count = count,
-                                 .gallery_count = rows,
-                                 .d16 = d16_,
-                                 .distances = m.distances,
-                                 .term = term()});
+      exact_block(m, count, row, rows);
       statistics.survivors += count * rows;
       for (int64_t i = 0; i < count; ++i) {
         KnnCandidates& candidates = m.candidates[first + i];
@@ -540,7 +583,8 @@ void Search::search_item(const Item& item, const Memory& m, KnnStatistics& stati
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
   for (int64_t i = 0; i < count; ++i)
     new (m.candidates + i)
-        KnnCandidates(m.items + i * capacity, m.tau_bounds + i * plan_.k, plan_.k, l2_ ? 2 * eta_ : 0);
+        KnnCandidates(m.items + i * capacity, m.tau_bounds + i * KnnCandidates::bound_count(plan_.k), plan_.k,
+                      l2_ ? 2 * eta_ : 0);
   int64_t scanned_from = item.panels.begin;
   if (filter_) {
     const double scale = encode_queries(item, m);
