@@ -12,14 +12,6 @@ namespace {
 constexpr double kDefaultFalseAlarmRate = 0.05;
 constexpr const char* kNetworkPrefix = "network/";
 
-/// The configuration of the network without its fully connected layer, for images of so many channels.
-nn::ResnetConfig feature_config(const NamedTensors& weights, const data::ImageTransform& transform) {
-  nn::ResnetConfig config = nn::detect_resnet(weights);
-  config.class_count = 0;
-  config.input_channels = transform.channels;
-  return config;
-}
-
 /// Names of the tensors that features need.
 std::vector<std::string> feature_tensors(const nn::ResnetConfig& config) {
   std::vector<std::string> names;
@@ -167,6 +159,24 @@ std::vector<double> Dn2::score(const data::ImageSet& images, const ExtractOption
                                Progress* progress) const {
   const Tensor features = extract_features(*network_, images, options_.transform, extract, progress);
   return scorer_.score(features, progress);
+}
+
+void Dn2::score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
+                     Progress* progress) const {
+  for_each_batch(images, options_.transform, extract, progress, [&](const data::Batch& batch) {
+    const Tensor features = network_->features(batch.images);
+    check_finite(features, batch, images);
+    const std::vector<double> scores = scorer_.score(features);
+    for (size_t i = 0; i < scores.size(); ++i)
+      sink({batch.indices[i], scores[i], std::nullopt, std::nullopt});
+  });
+}
+
+std::string Dn2::description() const {
+  const ScoreOptions& score = options_.score;
+  return text("dn2: ", score_rule_name(score.rule),
+              score.rule == ScoreRule::kCenter ? std::string() : text(", k=", score.k),
+              score.normalize ? ", normalised" : "", "; ", nn::describe(architecture()));
 }
 
 }  // namespace panda::anomaly

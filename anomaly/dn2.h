@@ -9,8 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "anomaly/feature_extractor.h"
-#include "anomaly/fitted_model.h"
+#include "anomaly/detector.h"
 #include "anomaly/scoring.h"
 #include "anomaly/threshold.h"
 
@@ -33,7 +32,7 @@ struct Dn2State {
 /// Throws FormatError.
 [[nodiscard]] Dn2State read_dn2_state(const FittedModelFile& file);
 
-class Dn2 {
+class Dn2 final : public Detector {
  public:
   /// `weights` must outlive the model until it is saved: the network's tensors are copied from it, as they
   /// are stored. Throws FormatError for weights that are no ResNet, InvalidArgument for fewer images than k
@@ -59,16 +58,25 @@ class Dn2 {
   }
 
   /// The threshold of the fit; nothing where there are too few images to leave one out.
-  [[nodiscard]] const std::optional<Threshold>& threshold() const { return threshold_; }
+  [[nodiscard]] const std::optional<Threshold>& threshold() const override { return threshold_; }
   /// A threshold for another rate, from the same left-out scores. Throws InvalidArgument as
   /// conformal_threshold, or where there are none.
-  [[nodiscard]] Threshold threshold_for(double false_alarm_rate) const;
+  [[nodiscard]] Threshold threshold_for(double false_alarm_rate) const override;
   /// What a threshold of this model promises, in words.
   [[nodiscard]] static std::string meaning(const Threshold& threshold);
+  [[nodiscard]] std::string threshold_text(const Threshold& threshold) const override {
+    return meaning(threshold);
+  }
+
+  void score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
+                  Progress* progress) const override;
+  [[nodiscard]] std::string method() const override { return "dn2"; }
+  [[nodiscard]] std::string description() const override;
+  [[nodiscard]] const data::ImageTransform& transform() const override { return options_.transform; }
 
   [[nodiscard]] const Dn2Options& options() const { return options_; }
-  [[nodiscard]] const nn::ResnetConfig& architecture() const { return network_->config(); }
-  [[nodiscard]] int64_t training_count() const { return training_count_; }
+  [[nodiscard]] const nn::ResnetConfig& architecture() const override { return network_->config(); }
+  [[nodiscard]] int64_t training_count() const override { return training_count_; }
   /// Scores of the training images, each against the others, rising.
   [[nodiscard]] const std::vector<double>& calibration_scores() const { return calibration_scores_; }
 

@@ -101,10 +101,10 @@ std::string content_digest(const weights::Metadata& metadata, const NamedTensors
 }
 
 void write_fitted_model(const std::string& path, const std::string& method, const weights::Metadata& fields,
-                        const NamedTensors& tensors) {
+                        const NamedTensors& tensors, int64_t version) {
   weights::Metadata metadata = fields;
   metadata["format"] = kFormat;
-  metadata["version"] = std::to_string(kFittedModelVersion);
+  metadata["version"] = std::to_string(version);
   metadata["method"] = method;
   metadata[kDigestKey] = content_digest(metadata, tensors);
   weights::SafetensorsWriter writer(path, tensors.list(), metadata);
@@ -123,11 +123,12 @@ FittedModelFile::FittedModelFile(weights::ByteSourcePtr source, DigestCheck chec
     throw FormatError(file_.source(), "this safetensors file is not a fitted model (panda fit makes one)");
   }
   const int64_t version = parsed<int64_t>(file_.source(), "version", text_field("version"));
-  if (version != kFittedModelVersion) {
+  if (version < kFittedModelVersion || version > kNewestModelVersion) {
     throw FormatError(
         file_.source(),
-        text("a fitted model of version ", version, ", but this panda reads version ", kFittedModelVersion,
-             version > kFittedModelVersion ? ": use a newer panda, or fit it again with this one"
+        text("a fitted model of version ", version, ", but this panda reads versions ", kFittedModelVersion,
+             " to ", kNewestModelVersion,
+             version > kNewestModelVersion ? ": use a newer panda, or fit it again with this one"
                                            : ": fit it again with this panda"));
   }
   if (check == DigestCheck::kRequired && text_field(kDigestKey) != content_digest(metadata, file_)) {

@@ -4,8 +4,9 @@
 // method's own. Metadata, all text:
 //
 //   format     "panda-fitted-model"
-//   version    "1"; another version is refused
-//   method     "dn2", ...
+//   version    "1": one reference of pooled features (dn2); "2": features of pixels, a tensor per image
+//              (spade). A method's file states the oldest version that describes it; a newer one is refused
+//   method     "dn2", "spade", ...
 //   sha256     of all other metadata and of every tensor's name, dtype, shape and bytes (see content_digest)
 //   arch, option.*, transform.*, threshold.*   what scoring follows
 //   manifest.* what the fit was made of
@@ -28,6 +29,9 @@
 namespace panda::anomaly {
 
 inline constexpr int64_t kFittedModelVersion = 1;
+inline constexpr int64_t kPixelModelVersion = 2;
+/// The newest that is read.
+inline constexpr int64_t kNewestModelVersion = kPixelModelVersion;
 
 /// What a fit was made of: with the same manifest and options a fit gives the same file.
 struct FitManifest {
@@ -89,7 +93,7 @@ class PrefixedTensors final : public NamedTensors {
 /// Writes the container atomically. `fields` are the method's metadata; format, version, method and sha256
 /// are added.
 void write_fitted_model(const std::string& path, const std::string& method, const weights::Metadata& fields,
-                        const NamedTensors& tensors);
+                        const NamedTensors& tensors, int64_t version = kFittedModelVersion);
 
 /// kSkipped: for who looks into a damaged file, and for fuzzing what lies behind the check.
 enum class DigestCheck : uint8_t { kRequired, kSkipped };

@@ -1,11 +1,15 @@
 // gemm on the cpu device beside OpenBLAS (where its library is installed), each verified, then timed. How to
 // read it: bench/METHOD.md.
-//   OPENBLAS_CORETYPE=SKYLAKEX bench_gemm --benchmark_enable_random_interleaving=true
-//   --benchmark_repetitions=9
+//   OPENBLAS_CORETYPE=SKYLAKEX OPENBLAS_THREAD_TIMEOUT=4 PANDA_THREADS=1 bench_gemm --benchmark_min_time=1s
 #include <benchmark/benchmark.h>
 
+#include <time.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
+#include <string>
 #include <vector>
 
 #include "bench/peak.h"
@@ -22,11 +26,38 @@ namespace {
 
 struct Sizes {
   int64_t m, n, k;
+  bool transpose_a = false;
+  bool transpose_b = false;
 };
-// Squares, the 1x1 convolutions as products, and a skinny one.
-constexpr Sizes kSizes[] = {{256, 256, 256},  {512, 512, 512},  {1024, 1024, 1024}, {2048, 2048, 2048},
-                            {3136, 64, 256},  {3136, 256, 64},  {784, 512, 128},    {196, 1024, 256},
-                            {196, 256, 1024}, {16, 1000, 2048}, {1000, 1000, 1000}};
+// Squares, the 1x1 convolutions as products, few rows, few columns, transposed operands.
+constexpr Sizes kSizes[] = {
+    {256, 256, 256},
+    {512, 512, 512},
+    {1000, 1000, 1000},
+    {1024, 1024, 1024},
+    {2048, 2048, 2048},
+    {3136, 64, 256},
+    {3136, 256, 64},
+    {784, 512, 128},
+    {196, 1024, 256},
+    {196, 256, 1024},
+    {1, 1000, 2048},
+    {4, 1000, 2048},
+    {16, 1000, 2048},
+    {16, 2048, 2048},
+    {32, 1024, 1024},
+    {48, 1000, 2048},
+    {1000, 1, 2048},
+    {1000, 4, 2048},
+    {1000, 16, 2048},
+    {1000, 16, 2048, true, false},
+    {16, 1000, 2048, false, true},
+    {512, 512, 512, false, true},
+    {512, 512, 512, true, false},
+    {512, 512, 512, true, true},
+    {1000, 1000, 1000, false, true},
+    {1000, 1000, 1000, true, false},
+};
 
 Device& device() {
   static const std::unique_ptr<Device> cpu = make_device({"cpu", 0, ""});
@@ -53,16 +84,20 @@ struct Problem {
         c(static_cast<size_t>(s.m * s.n)) {}
 
   void ours() {
-    gemm(device(), {ConstTensorView(a.data(), DType::kF32, {size.m, size.k}, device()),
-                    ConstTensorView(b.data(), DType::kF32, {size.k, size.n}, device()),
-                    TensorView(c.data(), DType::kF32, {size.m, size.n}, device())});
+    const Shape a_shape = size.transpose_a ? Shape{size.k, size.m} : Shape{size.m, size.k};
+    const Shape b_shape = size.transpose_b ? Shape{size.n, size.k} : Shape{size.k, size.n};
+    gemm(device(),
+         {ConstTensorView(a.data(), DType::kF32, a_shape, device()),
+          ConstTensorView(b.data(), DType::kF32, b_shape, device()),
+          TensorView(c.data(), DType::kF32, {size.m, size.n}, device()), size.transpose_a, size.transpose_b});
   }
 #if defined(PANDA_BENCH_OPENBLAS)
   void openblas() {
     const auto m = static_cast<blasint>(size.m), n = static_cast<blasint>(size.n),
                k = static_cast<blasint>(size.k);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1.0f, a.data(), k, b.data(), n, 0.0f,
-                c.data(), n);
+    const auto op = [](bool transpose) { return transpose ? CblasTrans : CblasNoTrans; };
+    cblas_sgemm(CblasRowMajor, op(size.transpose_a), op(size.transpose_b), m, n, k, 1.0f, a.data(),
+                size.transpose_a ? m : k, b.data(), size.transpose_b ? k : n, 0.0f, c.data(), n);
   }
 #endif
 
@@ -73,8 +108,9 @@ struct Problem {
       const int64_t row = sample * 37 % size.m, column = sample * 53 % size.n;
       double sum = 0, terms = 0;
       for (int64_t i = 0; i < size.k; ++i) {
-        const double term =
-            double{a[static_cast<size_t>(row * size.k + i)]} * b[static_cast<size_t>(i * size.n + column)];
+        const int64_t in_a = size.transpose_a ? i * size.m + row : row * size.k + i;
+        const int64_t in_b = size.transpose_b ? column * size.k + i : i * size.n + column;
+        const double term = double{a[static_cast<size_t>(in_a)]} * b[static_cast<size_t>(in_b)];
         sum += term;
         terms += std::abs(term);
       }
@@ -84,49 +120,102 @@ struct Problem {
   }
 };
 
-void run(benchmark::State& state, const Sizes& sizes, void (Problem::*multiply)()) {
-  Problem problem(sizes);
+/// Thread time where there is one thread, so that what else runs on the machine takes no part; else wall
+/// time.
+double seconds() {
+  timespec now{};
+  clock_gettime(device().threads().thread_count() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+double timed(Problem& problem, void (Problem::*multiply)()) {
+  const double start = seconds();
+  (problem.*multiply)();
+  benchmark::ClobberMemory();
+  return seconds() - start;
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+/// Verifies one product; false if it is wrong.
+bool verified(benchmark::State& state, Problem& problem, void (Problem::*multiply)(), const char* who) {
+  std::fill(problem.c.begin(), problem.c.end(), NAN);
   (problem.*multiply)();
   const double error = problem.largest_error();
-  if (!(error <= 1e-5)) {
-    state.SkipWithError(text("wrong result: error ", error).c_str());
-    return;
-  }
+  if (error <= 1e-5) return true;
+  state.SkipWithError(text(who, ": wrong result: error ", error).c_str());
+  return false;
+}
+
+/// Ours and theirs in turn, each call timed. Ratios are theirs / ours.
+void run(benchmark::State& state, const Sizes& sizes) {
+  Problem problem(sizes);
+  if (!verified(state, problem, &Problem::ours, "panda")) return;
+  std::vector<double> ours, theirs, ratios;
+#if defined(PANDA_BENCH_OPENBLAS)
+  if (!verified(state, problem, &Problem::openblas, "openblas")) return;
+#endif
   for (auto _ : state) {
-    (problem.*multiply)();
-    benchmark::ClobberMemory();
+    ours.push_back(timed(problem, &Problem::ours));
+    state.SetIterationTime(ours.back());
+#if defined(PANDA_BENCH_OPENBLAS)
+    theirs.push_back(timed(problem, &Problem::openblas));
+    ratios.push_back(theirs.back() / ours.back());
+#endif
   }
-  const double flops = 2.0 * static_cast<double>(sizes.m * sizes.n * sizes.k);
-  state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["peak_percent"] =
-      benchmark::Counter(flops * 1e-7 / bench::fma_peak_gflops(device().threads().thread_count()),
-                         benchmark::Counter::kIsIterationInvariantRate);
+  const double gflop = 2e-9 * static_cast<double>(sizes.m * sizes.n * sizes.k);
+  const double peak = bench::fma_peak_gflops(device().threads().thread_count());
+  state.counters["pairs"] = static_cast<double>(ours.size());
+  state.counters["panda_gflops_median"] = gflop / median(ours);
+  state.counters["panda_gflops_best"] = gflop / *std::min_element(ours.begin(), ours.end());
+  state.counters["peak_percent_best"] = 100 * state.counters["panda_gflops_best"] / peak;
+  if (theirs.empty()) return;
+  state.counters["openblas_gflops_median"] = gflop / median(theirs);
+  state.counters["openblas_gflops_best"] = gflop / *std::min_element(theirs.begin(), theirs.end());
+  state.counters["ratio_median_of_pairs"] = median(ratios);
+  state.counters["ratio_of_best"] =
+      state.counters["panda_gflops_best"] / state.counters["openblas_gflops_best"];
+}
+
+/// "Intel(R) Xeon(R) Processor", and family, model and caches, for the result file.
+void add_machine() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line) && !line.empty();) {
+    for (const char* key : {"cpu family", "model", "model name", "cache size"}) {
+      const size_t colon = line.find(": ");
+      if (colon != std::string::npos && line.substr(0, line.find('\t')) == key) {
+        benchmark::AddCustomContext(text("cpu: ", key), line.substr(colon + 2));
+      }
+    }
+  }
 }
 
 }  // namespace
 }  // namespace panda::kernels
 
 int main(int argc, char** argv) {
-  using panda::kernels::Problem;
-  const auto add = [](const std::string& who, const panda::kernels::Sizes& s, void (Problem::*multiply)()) {
-    const std::string name = panda::text(who, "/", s.m, "x", s.n, "x", s.k);
-    benchmark::RegisterBenchmark(
-        name.c_str(), [&s, multiply](benchmark::State& state) { panda::kernels::run(state, s, multiply); })
-        ->UseRealTime()
-        ->Unit(benchmark::kMicrosecond);
-  };
+  using panda::kernels::device;
+  const int threads = device().threads().thread_count();
   for (const auto& s : panda::kernels::kSizes) {
-    add("panda", s, &Problem::ours);
-#if defined(PANDA_BENCH_OPENBLAS)
-    add("openblas", s, &Problem::openblas);
-#endif
+    const std::string name =
+        panda::text("gemm/", s.m, "x", s.n, "x", s.k, s.transpose_a ? "_aT" : "", s.transpose_b ? "_bT" : "");
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [&s](benchmark::State& state) { panda::kernels::run(state, s); })
+        ->UseManualTime()
+        ->Unit(benchmark::kMicrosecond);
   }
 #if defined(PANDA_BENCH_OPENBLAS)
-  openblas_set_num_threads(panda::kernels::device().threads().thread_count());
+  openblas_set_num_threads(threads);
   benchmark::AddCustomContext("openblas", openblas_get_config());
   benchmark::AddCustomContext("openblas_core", openblas_get_corename());
 #endif
-  benchmark::AddCustomContext("device", panda::kernels::device().description());
+  benchmark::AddCustomContext("device", device().description());
+  benchmark::AddCustomContext("clock", threads == 1 ? "thread cpu time" : "wall");
+  benchmark::AddCustomContext("fma_peak_gflops", panda::text(panda::bench::fma_peak_gflops(threads)));
+  panda::kernels::add_machine();
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -22,8 +22,10 @@ class OperandCheck {
   void shape(const char* name, const ConstTensorView& view, const Shape& expected,
              std::initializer_list<DType> dtypes = {DType::kF32}) const;
   void dense(const char* name, const ConstTensorView& view) const;
-  /// N,C,H,W in kDense or the device's activation layout.
+  /// Present, N,C,H,W, and either dense f32 or in the device's activation layout and dtype.
   void image(const char* name, const ConstTensorView& view) const;
+  /// ... and of exactly this shape.
+  void image(const char* name, const ConstTensorView& view, const Shape& expected) const;
   /// The memory of `output` overlaps no part of `input`; the very same memory is allowed if `in_place`.
   void no_overlap(const char* output_name, const ConstTensorView& output, const char* input_name,
                   const ConstTensorView& input, bool in_place = false) const;

@@ -35,7 +35,7 @@ Conv2dFilter conv2d_prepare_filter(Device& device, const ConstTensorView& filter
 
 void conv2d_forward(Device& device, const Conv2dForwardArgs& args) {
   const OperandCheck check("conv2d_forward", device);
-  check.present("x", args.x, 4);
+  check.image("x", args.x);
   PANDA_CHECK(args.filter != nullptr && args.filter->device != nullptr,
               "conv2d_forward: the filter is not prepared");
   const Conv2dFilter& filter = *args.filter;
@@ -47,17 +47,14 @@ void conv2d_forward(Device& device, const Conv2dForwardArgs& args) {
   const Conv2dGeometry& g = filter.geometry;
   const int64_t p = Conv2dGeometry::output_extent(x[2], filter.r, g.stride_h, g.pad_h);
   const int64_t q = Conv2dGeometry::output_extent(x[3], filter.s, g.stride_w, g.pad_w);
-  check.shape("y", args.y, {x[0], filter.k, p, q});
-  check.image("x", args.x);
-  check.image("y", args.y);
+  check.image("y", args.y, {x[0], filter.k, p, q});
   check.no_overlap("y", args.y, "x", args.x);
   if (args.bias.present()) {
     check.shape("bias", args.bias, {filter.k});
     check.no_overlap("y", args.y, "bias", args.bias);
   }
   if (args.residual.present()) {
-    check.shape("residual", args.residual, args.y.shape());
-    check.image("residual", args.residual);
+    check.image("residual", args.residual, args.y.shape());
     const bool same_layout = args.residual.layout() == args.y.layout();
     check.no_overlap("y", args.y, "residual", args.residual, same_layout);
   }

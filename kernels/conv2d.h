@@ -36,9 +36,13 @@ struct Conv2dFilter {
   const Device* device = nullptr;
   int algorithm = 0;  ///< the device's own numbering
   Tensor packed;
+  /// The same filter for the kernel that takes over where this algorithm's does not serve; absent for most.
+  std::shared_ptr<const Conv2dFilter> fallback;
 };
 
-/// filter: f32 K,C,R,S, dense, all extents >= 1 · prepared: filled.
+/// filter: f32 K,C,R,S, dense, all extents >= 1 · prepared: filled. Memory of an earlier preparation is used
+/// again where it fits (a filter in training is prepared in every step): copies of a prepared filter share
+/// it.
 struct Conv2dPrepareFilterArgs {
   ConstTensorView filter;
   Conv2dGeometry geometry;
@@ -48,10 +52,11 @@ void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args);
 [[nodiscard]] Conv2dFilter conv2d_prepare_filter(Device& device, const ConstTensorView& filter,
                                                  const Conv2dGeometry& geometry);
 
-/// x: f32 N,C,H,W · bias: f32 K, may be absent · residual: f32 N,K,P,Q, may be absent, may be y itself · y:
-/// f32 N,K,P,Q. x, residual and y are each dense or in the device's activation layout; y overlaps no other
-/// input. Padding channels of y's layout are written as zeros; those of x are taken to be zeros. An image's
-/// result does not depend on the rest of the batch.
+/// x: N,C,H,W · bias: f32 K, may be absent · residual: N,K,P,Q, may be absent, may be y itself · y: N,K,P,Q.
+/// x, residual and y are each dense f32, or in the device's activation layout and dtype; y overlaps no other
+/// input. Products are of operands rounded to the device's precision; sum, bias and residual are f32, rounded
+/// once to y. Padding channels of y's layout are written as zeros; those of x are taken to be zeros. An
+/// image's result does not depend on the rest of the batch.
 struct Conv2dForwardArgs {
   ConstTensorView x;
   const Conv2dFilter* filter = nullptr;

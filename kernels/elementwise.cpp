@@ -14,6 +14,11 @@ void check_same_form(const char* kernel, const char* name, const ConstTensorView
               " but y in ", layout_name(y.layout()));
 }
 
+void check_slope(const char* kernel, UnaryOp op, double slope) {
+  const bool used = op == UnaryOp::kLeakyRelu || op == UnaryOp::kElu;
+  PANDA_CHECK(!used || slope > 0, kernel, ": slope ", slope, ", expected > 0");
+}
+
 }  // namespace
 
 void unary_forward(Device& device, const UnaryForwardArgs& args) {
@@ -22,8 +27,29 @@ void unary_forward(Device& device, const UnaryForwardArgs& args) {
   check.present("y", args.y, args.x.shape().rank());
   check_same_form("unary_forward", "x", args.x, args.y);
   check.no_overlap("y", args.y, "x", args.x, true);
+  check_slope("unary_forward", args.op, args.slope);
   if (args.y.numel() == 0) return;
   launch("unary_forward", device.kernels().unary_forward, device, args);
+}
+
+void unary_backward(Device& device, const UnaryBackwardArgs& args) {
+  constexpr const char* kName = "unary_backward";
+  if (!args.dL_dx.wanted()) return;
+  const OperandCheck check(kName, device);
+  const TensorView& dL_dx = args.dL_dx.view;
+  check.present("y", args.y, args.y.shape().rank());
+  check.present("dL_dy", args.dL_dy, args.y.shape().rank());
+  check.present("dL_dx", dL_dx, args.y.shape().rank());
+  check_same_form(kName, "dL_dy", args.dL_dy, args.y);
+  check_same_form(kName, "dL_dx", dL_dx, args.y);
+  check.no_overlap("dL_dx", dL_dx, "y", args.y);
+  check.no_overlap("dL_dx", dL_dx, "dL_dy", args.dL_dy, args.dL_dx.mode == GradientMode::kOverwrite);
+  PANDA_CHECK(args.op == UnaryOp::kRelu || args.op == UnaryOp::kLeakyRelu || args.op == UnaryOp::kElu ||
+                  args.op == UnaryOp::kSigmoid || args.op == UnaryOp::kExp,
+              kName, ": the operation's gradient cannot be had from its output alone");
+  check_slope(kName, args.op, args.slope);
+  if (args.y.numel() == 0) return;
+  launch(kName, device.kernels().unary_backward, device, args);
 }
 
 void binary_forward(Device& device, const BinaryForwardArgs& args) {

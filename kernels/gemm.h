@@ -7,6 +7,7 @@ namespace panda::kernels {
 
 /// c = op(a) op(b) (+ c if accumulate), f32, dense.
 /// a: M,K (K,M if transpose_a) · b: K,N (N,K if transpose_b) · c: M,N, overlapping neither input.
+/// Products are of operands rounded to the device's precision (f16 and bf16 included), sums f32.
 /// Each element of c is one sum over K in a fixed order: the same bits for any thread count. K = 0 gives
 /// zeros (c if accumulate).
 struct GemmArgs {
@@ -20,8 +21,8 @@ struct GemmArgs {
 void gemm(Device& device, const GemmArgs& args);
 
 /// y[n,k] = sum_c x[n,c] weight[k,c] + bias[k], f32, dense.
-/// x: N,C · weight: K,C · bias: K, may be absent · y: N,K. A row of y does not depend on the other rows'
-/// presence.
+/// x: N,C · weight: K,C · bias: K, may be absent · y: N,K. Rounding as in gemm. A row of y does not depend on
+/// the other rows' presence.
 struct LinearForwardArgs {
   ConstTensorView x;
   ConstTensorView weight;

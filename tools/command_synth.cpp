@@ -72,6 +72,7 @@ int run_synth(const ParsedOptions& options, Context& context) {
   synthetic.size = options.integer("size");
   synthetic.seed = static_cast<uint64_t>(options.integer("seed"));
   kernels::DeviceOptions cpu = device_options(options);
+  cpu.precision = Precision::kF32;
   cpu.name = "cpu";  // pictures are drawn on the host, whatever computes later
   const std::unique_ptr<Device> device = kernels::make_device(cpu);
 

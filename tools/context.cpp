@@ -10,7 +10,7 @@ namespace panda::tools {
 namespace {
 
 bool is_device_name(const std::string& value) {
-  if (value == "auto" || value == "cpu" || value == "cuda" || value == "reference") return true;
+  if (value == "auto" || value == "cpu" || value == "cuda" || value == "reference" || value == "simt") return true;
   const std::string prefix = "cuda:";
   const size_t digits = value.size() - std::min(value.size(), prefix.size());
   return value.compare(0, prefix.size(), prefix) == 0 && digits >= 1 && digits <= 4 &&
@@ -47,10 +47,10 @@ const std::vector<OptionSpec>& global_options() {
        .kind = OptionKind::kText,
        .value_name = "DEVICE",
        .default_value = "auto",
-       .summary = "where to compute: auto, cpu, cuda, cuda:N or reference",
+       .summary = "where to compute: auto, cpu, cuda, cuda:N, reference or simt",
        .detail = "auto takes a usable GPU, else the CPU; panda info says which and why.",
        .accepts = is_device_name,
-       .expected = "auto, cpu, cuda, cuda:N or reference"},
+       .expected = "auto, cpu, cuda, cuda:N, reference or simt"},
       {.name = "threads",
        .kind = OptionKind::kInteger,
        .value_name = "N",
@@ -73,6 +73,15 @@ const std::vector<OptionSpec>& global_options() {
        .summary = "number type of the network's arithmetic",
        .detail = "Every published number is f32.",
        .choices = {"f32", "tf32", "f16", "bf16"}},
+      {.name = "engine",
+       .kind = OptionKind::kChoice,
+       .value_name = "ENGINE",
+       .default_value = "native",
+       .summary = "whose kernels a GPU runs: native, vendor or auto",
+       .detail =
+           "native: panda's own, the same results whatever else is installed. vendor: those of cuBLAS and "
+           "cuDNN where they have one; an error if either is missing. auto: vendor's where they are there.",
+       .choices = {"native", "vendor", "auto"}},
       {.name = "format",
        .short_name = 'o',
        .kind = OptionKind::kChoice,
@@ -112,6 +121,8 @@ kernels::DeviceOptions device_options(const ParsedOptions& options) {
   kernels::DeviceOptions device;
   device.name = options.text("device");
   if (options.has("threads")) device.threads = static_cast<int>(options.integer("threads"));
+  device.precision = precision_from_name(options.text("precision"));
+  device.engine = kernels::engine_from_name(options.text("engine"));
   return device;
 }
 

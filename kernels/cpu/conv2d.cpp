@@ -3,7 +3,6 @@
 #include "kernels/cpu/conv2d.h"
 
 #include <cstring>
-#include <optional>
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/elementwise.h"
@@ -19,15 +18,6 @@ namespace {
 constexpr int64_t kWinogradMinChannels = 32;
 constexpr int64_t kWinogradMaxFilter = 512 * 512;
 
-/// `view` in the blocked layout: itself, or a copy in `scratch`.
-const float* blocked(CpuDevice& device, const ConstTensorView& view, std::optional<Scratch>& scratch) {
-  if (view.layout() == Layout::kChannelBlocked16) return view.data<float>();
-  scratch.emplace(device.scratch().take_array<float>(stored_numel(view.shape(), Layout::kChannelBlocked16)));
-  const TensorView copy(scratch->data<float>(), DType::kF32, view.shape(), device, Layout::kChannelBlocked16);
-  cpu::convert(device, {view, copy});
-  return copy.data<float>();
-}
-
 const float* padded_bias(CpuDevice& device, const ConstTensorView& bias, std::optional<Scratch>& scratch) {
   if (!bias.present()) return nullptr;
   const int64_t k = bias.numel();
@@ -40,6 +30,14 @@ const float* padded_bias(CpuDevice& device, const ConstTensorView& bias, std::op
 }
 
 }  // namespace
+
+const float* blocked(CpuDevice& device, const ConstTensorView& view, std::optional<Scratch>& scratch) {
+  if (view.layout() == Layout::kChannelBlocked16) return view.data<float>();
+  scratch.emplace(device.scratch().take_array<float>(stored_numel(view.shape(), Layout::kChannelBlocked16)));
+  const TensorView copy(scratch->data<float>(), DType::kF32, view.shape(), device, Layout::kChannelBlocked16);
+  cpu::convert(device, {view, copy});
+  return copy.data<float>();
+}
 
 ConvAlgorithm choose_algorithm(const Conv2dFilter& f) {
   if (f.c < kChannelBlock && f.s * f.c <= kNarrowPixel) return ConvAlgorithm::kNarrow;
@@ -63,14 +61,14 @@ int64_t packed_floats(const Conv2dFilter& f) {
   throw InternalError("unknown convolution algorithm");
 }
 
-void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args) {
-  Conv2dFilter& prepared = *args.prepared;
-  const ConvAlgorithm algorithm = choose_algorithm(prepared);
-  prepared.algorithm = static_cast<int>(algorithm);
-  prepared.packed = Tensor(device, DType::kF32, Shape{packed_floats(prepared)}, "filter");
-  const auto* filter = args.filter.data<float>();
+void pack_filter(Device& device, const float* filter, Conv2dFilter& prepared) {
+  const int64_t floats = packed_floats(prepared);
+  if (!prepared.packed.present() || prepared.packed.numel() != floats) {
+    prepared.packed = Tensor();  // before, not after: the old and the new are never held together
+    prepared.packed = Tensor(device, DType::kF32, Shape{floats}, "filter");
+  }
   auto* packed = prepared.packed.data<float>();
-  switch (algorithm) {
+  switch (static_cast<ConvAlgorithm>(prepared.algorithm)) {
     case ConvAlgorithm::kDirect:
       return pack_direct(filter, prepared, packed);
     case ConvAlgorithm::kNarrow:
@@ -78,6 +76,12 @@ void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args) 
     case ConvAlgorithm::kWinograd:
       return pack_winograd(device.threads(), filter, prepared, packed);
   }
+}
+
+void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args) {
+  Conv2dFilter& prepared = *args.prepared;
+  prepared.algorithm = static_cast<int>(choose_algorithm(prepared));
+  pack_filter(device, args.filter.data<float>(), prepared);
 }
 
 void conv2d_forward(Device& base, const Conv2dForwardArgs& args) {

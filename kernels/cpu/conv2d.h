@@ -3,6 +3,8 @@
 // into the blocked layout; the algorithms see only that.
 #pragma once
 
+#include <optional>
+
 #include "kernels/conv2d.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/tensor/checked_math.h"
@@ -39,6 +41,13 @@ struct ConvProblem {
   /// Channel blocks of 16 that exist in filter block `kb`: 2, or 1 for an odd last one.
   [[nodiscard]] int64_t halves(int64_t kb) const { return std::min<int64_t>(2, k_blocks16() - 2 * kb); }
 };
+
+/// `view` in the blocked layout: itself, or a copy in `scratch`.
+[[nodiscard]] const float* blocked(CpuDevice& device, const ConstTensorView& view,
+                                   std::optional<Scratch>& scratch);
+
+/// Packs a dense filter k,c,r,s of `prepared` for prepared.algorithm, into the memory it has if that fits.
+void pack_filter(Device& device, const float* filter, Conv2dFilter& prepared);
 
 void pack_direct(const float* filter, Conv2dFilter& prepared, float* packed);
 void pack_narrow(const float* filter, Conv2dFilter& prepared, float* packed);

@@ -194,7 +194,8 @@ Plan make_plan(const ConvProblem& problem) {
   Plan plan{};
   plan.narrow = static_cast<ConvAlgorithm>(f.algorithm) == ConvAlgorithm::kNarrow;
   plan.pointwise = !plan.narrow && f.r == 1 && f.s == 1 && g.stride_h == 1 && g.stride_w == 1 &&
-                   g.pad_h == 0 && g.pad_w == 0 && problem.x_layout == Layout::kChannelBlocked16;
+                   g.pad_h == 0 && g.pad_w == 0 && problem.p == problem.h && problem.q == problem.w &&
+                   problem.x_layout == Layout::kChannelBlocked16;
   plan.patch = patch_shape(problem);
   plan.blocks = plan.narrow ? 1 : problem.c_blocks();
   const int64_t max_tile = problem.device.micro().max_tile;

@@ -1,19 +1,25 @@
 // gemm and the fully connected layer on the cpu device.
 //
-// gemm is the pointwise convolution's loop (simd/tile_product.inl) over packed operands: rows of op(a) are
-// pixels, K is the channels.
-//   for each K range of kKc:                     c is loaded and added to, in this order, so a sum's order is
-//   fixed
-//     for each N range of kNc:                   B packed once, [N/32][kc][32], shared by all threads (4 MB:
+// gemm, of M rows, N columns and depth K, with panels of 64 columns (AVX-512) and tiles of 6 rows
+// (simd/gemm.inl):
+//   for each K range of kKc:
+//     for each N range of kNc:              op(b) packed once, [N/64][kc][64], shared by all threads (4 MB:
 //     L3)
-//       for each item = M range of kMc x part of the N range:
-//         A packed per thread, [kc/16][m][16]    (140 * 512 * 4 = 287 KB: L2)
-//         for each 32 columns: tile_product      (a B panel, 512 * 32 * 4 = 64 KB, streams from L2 at 9 bytes
-//         per cycle; the next
-//                                                 one comes from L3 meanwhile)
-// kKc: each range reads and writes c once more, whose rows lie far apart; 256 cost 8 % at 2048^3, 1024 gained
-// nothing. kMc: ten register tiles; 84 and 280 were within the noise. Measured on Zen 5 (48 KB L1, 1 MB L2,
-// 32 MB L3).
+//       for each item = rows (about kMc) x part of the N range:
+//         for each panel of 64 columns:     512 * 64 * 4 = 128 KB, from L2, asked for while the last one is
+//         used
+//           for each tile of rows           op(a) where it lies, or packed: 192 * 512 * 4 = 393 KB, from L2
+// An element is one chain of multiply-adds over the whole K, begun with c or zero: it passes from one K range
+// to the next through c. So its bits depend on its row of op(a), its column of op(b) and the vector unit
+// alone: not on threads, blocking, or which of these paths is taken:
+//   - rows of op(a) that are contiguous in k are not packed: 6 streams, and each line is used up when it is
+//   left;
+//   - few rows: op(b) is read once per 6 rows, so it is not packed either, unless it lies the other way;
+//   - few rows times op(b) stored as N,K: c^T = op(b)^T op(a)^T is computed, few columns, whose rows lie
+//   well. So it
+//     is for few columns with op(a) stored as K,M.
+// Figures and what else was tried: docs/decisions/cpu-gemm.md. Measured on Sapphire Rapids (48 KB L1, 2 MB
+// L2).
 #include "kernels/gemm.h"
 
 #include <array>
@@ -29,185 +35,270 @@ namespace panda::kernels::cpu {
 namespace {
 
 constexpr int64_t kKc = 512;
-constexpr int64_t kMc = 140;
+constexpr int64_t kMc = 192;
 constexpr int64_t kNc = 2048;
-constexpr int64_t kPackedTogether = 8;  // panels of B: reads runs of 1 KB
+constexpr int64_t kFewRows = 48;  // up to here packing op(b) costs more than it saves
+constexpr int64_t kFewRowsKc =
+    32;  // op(b) where it lies: 32 rows of it are 32 pages, no more than the TLB and L1 hold
+constexpr int64_t kFewColumnsKc = 2048;   // one vector of columns: bound by reading op(a), in runs of 8 KB
+constexpr int64_t kSharedColumns = 512;   // per thread, where all rows are one item: packed, 1 MB stays in L2
+constexpr int64_t kPackedTogether = 8;    // panels of op(b): reads runs of 2 KB
+constexpr int64_t kRowUnit = 12;          // parts of the rows are multiples: the largest tiles fit
+constexpr int64_t kPackedRow = kKc + 16;  // of op(a); rows 2 KB apart would share a few cache sets
+constexpr int64_t kEdgeRows = 48;         // at a time, so that the edge tile (12 KB) stays in L1
 
-/// A row-major matrix read as it is or transposed.
+/// A matrix of lines (rows of op(a), columns of op(b)) by k.
 struct Operand {
   const float* data;
-  int64_t leading;  ///< floats from row to row in memory
-  bool transposed;
+  int64_t line_stride;
+  int64_t k_stride;
+  [[nodiscard]] const float* at(int64_t line, int64_t k) const {
+    return data + line * line_stride + k * k_stride;
+  }
 };
 
-/// op(a)[rows, ks] as [k/16][row][16], zeros after the last k. Walks memory in its own order: a row of a page
-/// each is slow otherwise.
-void pack_a(const Operand& a, Range rows, Range ks, float* packed) {
-  const int64_t block_floats = rows.size() * kChannelBlock;
-  const int64_t last_block = (ks.size() - 1) / kChannelBlock;
-  if (ks.size() % kChannelBlock != 0) {
-    std::memset(packed + last_block * block_floats, 0, static_cast<size_t>(block_floats) * sizeof(float));
+struct Product {
+  Operand a;
+  Operand b;
+  float* c;
+  int64_t c_row;     ///< floats from row to row of c
+  int64_t c_column;  ///< 1; where this product is the transposed one, the row stride of the caller's c
+  bool transposed;
+  int64_t m;
+  int64_t n;
+  int64_t k;
+  bool accumulate;
+};
+
+Product product_of(const GemmArgs& args) {
+  const int64_t a_row = args.a.shape()[1];
+  const int64_t b_row = args.b.shape()[1];
+  Product p{};
+  p.m = args.c.shape()[0];
+  p.n = args.c.shape()[1];
+  p.k = args.a.shape()[args.transpose_a ? 0 : 1];
+  p.a = args.transpose_a ? Operand{args.a.data<float>(), 1, a_row} : Operand{args.a.data<float>(), a_row, 1};
+  p.b = args.transpose_b ? Operand{args.b.data<float>(), b_row, 1} : Operand{args.b.data<float>(), 1, b_row};
+  p.c = args.c.data<float>();
+  p.c_row = p.n;
+  p.c_column = 1;
+  p.accumulate = args.accumulate;
+  p.transposed = p.m < p.n ? args.transpose_b && p.m <= kFewRows : args.transpose_a && p.n <= kFewRows;
+  if (p.transposed) {
+    std::swap(p.a, p.b);
+    std::swap(p.m, p.n);
+    std::swap(p.c_row, p.c_column);
   }
-  if (a.transposed) {
-    for (int64_t k = 0; k < ks.size(); ++k) {
-      const float* from = a.data + (ks.begin + k) * a.leading + rows.begin;
-      float* to = packed + k / kChannelBlock * block_floats + k % kChannelBlock;
-      for (int64_t row = 0; row < rows.size(); ++row) to[row * kChannelBlock] = from[row];
-    }
-    return;
-  }
-  for (int64_t row = 0; row < rows.size(); ++row) {
-    const float* from = a.data + (rows.begin + row) * a.leading + ks.begin;
-    float* to = packed + row * kChannelBlock;
-    for (int64_t k = 0; k < ks.size(); k += kChannelBlock, to += block_floats) {
-      const int64_t count = std::min(kChannelBlock, ks.size() - k);
-      if (count == kChannelBlock) {
-        std::memcpy(to, from + k, kChannelBlock * sizeof(float));
-      } else {
-        std::copy_n(from + k, count, to);
-      }
-    }
-  }
+  return p;
 }
 
-/// op(b)[ks, ns] as panels [n/32][k][32], zeros after the last column and up to the next whole block of 16 in
-/// k.
-void pack_b(const Operand& b, Range ks, Range ns, float* packed) {
-  const int64_t k_stored = round_up(ks.size(), kChannelBlock);
-  const int64_t panel_floats = k_stored * kFilterBlock;
-  const int64_t panels = ceil_div(ns.size(), kFilterBlock);
-  if (k_stored != ks.size() || panels * kFilterBlock != ns.size()) {
-    std::memset(packed, 0, static_cast<size_t>(panels * panel_floats) * sizeof(float));
-  }
-  if (b.transposed) {
-    for (int64_t n = 0; n < ns.size(); ++n) {
-      const float* from = b.data + (ns.begin + n) * b.leading + ks.begin;
-      float* to = packed + n / kFilterBlock * panel_floats + n % kFilterBlock;
-      for (int64_t k = 0; k < ks.size(); ++k) to[k * kFilterBlock] = from[k];
+/// op(b)[ks, ns] as panels [n/width][k][width], the last one [k][columns rounded up to whole vectors] with
+/// zeros after the last column.
+void pack_b(const MicroKernels& micro, const Operand& b, Range ks, Range ns, float* packed) {
+  const int64_t width = micro.gemm_columns;
+  const int64_t whole = ns.size() / width;
+  const int64_t rest = ns.size() % width;
+  const int64_t rest_width = round_up(rest, micro.vector_floats);
+  float* last = packed + whole * ks.size() * width;
+  if (rest != rest_width) std::memset(last, 0, static_cast<size_t>(ks.size() * rest_width) * sizeof(float));
+  if (b.line_stride != 1) {
+    for (int64_t panel = 0; panel < whole; ++panel) {
+      micro.transpose(b.at(ns.begin + panel * width, ks.begin), b.line_stride, width, ks.size(),
+                      packed + panel * ks.size() * width, width);
     }
+    micro.transpose(b.at(ns.begin + whole * width, ks.begin), b.line_stride, rest, ks.size(), last,
+                    rest_width);
     return;
   }
   for (int64_t k = 0; k < ks.size(); ++k) {
-    const float* from = b.data + (ks.begin + k) * b.leading + ns.begin;
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      float* to = packed + panel * panel_floats + k * kFilterBlock;
-      const int64_t count = std::min(kFilterBlock, ns.size() - panel * kFilterBlock);
-      if (count == kFilterBlock) {
-        std::memcpy(to, from + panel * kFilterBlock, kFilterBlock * sizeof(float));
-      } else {
-        std::copy_n(from + panel * kFilterBlock, count, to);
-      }
+    const float* from = b.at(ns.begin, ks.begin + k);
+    for (int64_t panel = 0; panel < whole; ++panel) {
+      std::memcpy(packed + (panel * ks.size() + k) * width, from + panel * width,
+                  static_cast<size_t>(width) * sizeof(float));
     }
-  }
-}
-
-/// c[rows, n .. n+columns) (+)= packed A * one packed panel of B. Columns short of 32 go through `edge`, rows
-/// x 32.
-void multiply_panel(const MicroKernels& micro, const float* packed_a, const float* panel, int64_t rows,
-                    int64_t kc, const float* next_panel, float* c, int64_t leading, int64_t columns, bool add,
-                    float* edge) {
-  static constexpr int64_t kNoOffset[] = {0};
-  const bool whole = columns == kFilterBlock;
-  micro.tile_product({
-      .x = packed_a,
-      .rows = 1,
-      .pixels = rows,
-      .x_row_stride = 0,
-      .x_block_stride = rows * kChannelBlock,
-      .blocks = ceil_div(kc, kChannelBlock),
-      .taps = kNoOffset,
-      .tap_count = 1,
-      .length = kChannelBlock,
-      .w = panel,
-      .w_row_stride = 0,
-      .w_next = next_panel,
-      .w_next_floats = round_up(kc, kChannelBlock) * kFilterBlock,
-      .epilogue = {.y = whole ? c : edge,
-                   .residual = whole && add ? c : nullptr,
-                   .bias = nullptr,
-                   .row_stride = 0,
-                   .pixel_stride = whole ? leading : kFilterBlock,
-                   .half_stride = kChannelBlock,
-                   .halves = 2,
-                   .relu = false},
-  });
-  if (whole) return;
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t i = 0; i < columns; ++i) {
-      float& element = c[row * leading + i];
-      element = add ? edge[row * kFilterBlock + i] + element : edge[row * kFilterBlock + i];
-    }
+    std::memcpy(last + k * rest_width, from + whole * width, static_cast<size_t>(rest) * sizeof(float));
   }
 }
 
 class Gemm {
  public:
-  Gemm(CpuDevice& device, const GemmArgs& args)
+  Gemm(CpuDevice& device, const Product& product)
       : device_(device),
-        a_{args.a.data<float>(), args.a.shape()[1], args.transpose_a},
-        b_{args.b.data<float>(), args.b.shape()[1], args.transpose_b},
-        c_(args.c.data<float>()),
-        m_(args.c.shape()[0]),
-        n_(args.c.shape()[1]),
-        k_(args.a.shape()[args.transpose_a ? 0 : 1]),
-        accumulate_(args.accumulate),
-        m_block_(std::min(kMc, m_)),
-        a_floats_(m_block_ * kKc + m_block_ * kFilterBlock),
-        packed_b_(device.scratch().take_array<float>(std::min(round_up(n_, kFilterBlock), kNc) * kKc)),
-        packed_a_(device.scratch().take_array<float>(a_floats_ * device.threads().thread_count())) {}
+        micro_(device.micro()),
+        threads_(device.threads()),
+        p_(product),
+        width_(micro_.gemm_columns),
+        panels_(ceil_div(p_.n, width_)),
+        few_rows_(p_.m <= kFewRows && p_.b.line_stride == 1),
+        packs_a_(!few_rows_ && p_.a.k_stride != 1),
+        m_parts_(count_m_parts()),
+        edge_floats_(p_.transposed || p_.n % micro_.vector_floats != 0 ? kEdgeRows * width_ : 0) {
+    // Per thread: an edge tile, then what it packs of its own: rows of op(a), or few rows' last panel of
+    // op(b).
+    const int64_t rows = ceil_div(ceil_div(p_.m, kRowUnit), m_parts_) * kRowUnit;
+    const int64_t own = few_rows_ ? kFewRowsKc * width_ : packs_a_ ? rows * kPackedRow : 0;
+    thread_floats_ = edge_floats_ + own;
+    own_ = device.scratch().take_array<float>(thread_floats_ * threads_.thread_count());
+    // Lanes beyond the last column are computed too: from zeros, since what memory held could be slow to
+    // multiply.
+    for (int thread = 0; thread < threads_.thread_count() && edge_floats_ > 0; ++thread) {
+      std::memset(edge(thread), 0, static_cast<size_t>(edge_floats_) * sizeof(float));
+    }
+  }
 
   void run() {
-    for (int64_t k = 0; k < k_; k += kKc) {
-      const Range ks{k, std::min(k + kKc, k_)};
-      for (int64_t n = 0; n < n_; n += kNc) multiply_range(ks, {n, std::min(n + kNc, n_)});
+    if (few_rows_) return run_few_rows();
+    const int64_t ranges = ceil_div(p_.k, p_.n <= micro_.vector_floats && !packs_a_ ? kFewColumnsKc : kKc);
+    const int64_t together = m_parts_ == 1 ? std::min(kNc, kSharedColumns * threads_.thread_count()) : kNc;
+    const int64_t nc = std::min(together, panels_ * width_);
+    packed_b_ = device_.scratch().take_array<float>(nc * ceil_div(p_.k, ranges));
+    for (int64_t i = 0; i < ranges; ++i) {
+      const Range ks = part_of(p_.k, ranges, i);
+      for (int64_t n = 0; n < p_.n; n += nc) multiply_range(ks, {n, std::min(n + nc, p_.n)});
     }
   }
 
  private:
-  void multiply_range(Range ks, Range ns) {
-    const int64_t panels = ceil_div(ns.size(), kFilterBlock);
-    const int64_t panel_floats = round_up(ks.size(), kChannelBlock) * kFilterBlock;
-    ThreadPool& threads = device_.threads();
-    const int64_t groups = ceil_div(panels, kPackedTogether);
-    threads.parallel_for(groups, [&](int64_t group, int) {
-      const int64_t n = ns.begin + group * kPackedTogether * kFilterBlock;
-      pack_b(b_, ks, {n, std::min(n + kPackedTogether * kFilterBlock, ns.end)},
-             packed_b_.data<float>() + group * kPackedTogether * panel_floats);
-    });
-    const int64_t m_parts = ceil_div(m_, kMc);
-    const int64_t n_parts = parts_for(m_parts, panels, threads.thread_count());
-    std::vector<int64_t> packed(static_cast<size_t>(threads.thread_count()), -1);
-    threads.parallel_for(m_parts * n_parts, [&](int64_t item, int thread) {
-      const int64_t m_part = item / n_parts;
-      const Range rows{m_part * kMc, std::min((m_part + 1) * kMc, m_)};
-      float* a = packed_a_.data<float>() + thread * a_floats_;
-      if (packed[static_cast<size_t>(thread)] != m_part) {
-        pack_a(a_, rows, ks, a);
-        packed[static_cast<size_t>(thread)] = m_part;
-      }
-      const Range part = part_of(panels, n_parts, item % n_parts);
-      for (int64_t panel = part.begin; panel < part.end; ++panel) {
-        const int64_t n = ns.begin + panel * kFilterBlock;
-        const float* b = packed_b_.data<float>() + panel * panel_floats;
-        multiply_panel(device_.micro(), a, b, rows.size(), ks.size(),
-                       panel + 1 < part.end ? b + panel_floats : nullptr, c_ + rows.begin * n_ + n, n_,
-                       std::min(kFilterBlock, ns.end - n), accumulate_ || ks.begin > 0, a + m_block_ * kKc);
+  /// Parts of about kMc rows; more where they are all there is to share out.
+  [[nodiscard]] int64_t count_m_parts() const {
+    const int64_t fitting = std::max<int64_t>(1, (p_.m + kMc / 2) / kMc);
+    if (threads_.thread_count() == 1) return fitting;
+    const int64_t wanted = ceil_div(kItemsPerThread * threads_.thread_count(), panels_);
+    return std::max(fitting, std::min(wanted, ceil_div(p_.m, kRowUnit)));
+  }
+  [[nodiscard]] Range columns_of(int64_t panel, Range ns) const {
+    return {ns.begin + panel * width_, std::min(ns.begin + (panel + 1) * width_, ns.end)};
+  }
+  /// Floats from k to k + 1 in a packed panel of these columns.
+  [[nodiscard]] int64_t packed_width(Range columns) const {
+    return round_up(columns.size(), micro_.vector_floats);
+  }
+  [[nodiscard]] float* edge(int thread) const { return own_.data<float>() + thread * thread_floats_; }
+  [[nodiscard]] float* own(int thread) const { return edge(thread) + edge_floats_; }
+
+  /// op(b) where it lies; a last panel that a vector would overrun is packed.
+  void run_few_rows() {
+    const int64_t parts = parts_for(1, panels_, threads_.thread_count());
+    threads_.parallel_for(parts, [&](int64_t item, int thread) {
+      const Range part = part_of(panels_, parts, item);
+      for (int64_t k = 0; k < p_.k; k += kFewRowsKc) {
+        const Range ks{k, std::min(k + kFewRowsKc, p_.k)};
+        for (int64_t panel = part.begin; panel < part.end; ++panel) {
+          const Range ns = columns_of(panel, {0, p_.n});
+          const bool packs = ns.size() % micro_.vector_floats != 0;
+          if (packs) pack_b(micro_, p_.b, ks, ns, own(thread));
+          GemmPanelArgs args = rows_of_a({0, p_.m}, ks);
+          args.b = packs ? own(thread) : p_.b.at(ns.begin, k);
+          args.b_k_stride = packs ? packed_width(ns) : p_.b.k_stride;
+          multiply_panel(args, {0, p_.m}, ns, edge(thread));
+        }
       }
     });
   }
 
+  void multiply_range(Range ks, Range ns) {
+    const int64_t panels = ceil_div(ns.size(), width_);
+    const int64_t panel_floats = ks.size() * width_;
+    auto* packed_b = packed_b_.data<float>();
+    threads_.parallel_for(ceil_div(panels, kPackedTogether), [&](int64_t group, int) {
+      const int64_t n = ns.begin + group * kPackedTogether * width_;
+      pack_b(micro_, p_.b, ks, {n, std::min(n + kPackedTogether * width_, ns.end)},
+             packed_b + group * kPackedTogether * panel_floats);
+    });
+    const int64_t n_parts = parts_for(m_parts_, panels, threads_.thread_count());
+    std::vector<int64_t> packed(static_cast<size_t>(threads_.thread_count()), -1);
+    threads_.parallel_for(m_parts_ * n_parts, [&](int64_t item, int thread) {
+      const int64_t m_part = item / n_parts;
+      const Range units = part_of(ceil_div(p_.m, kRowUnit), m_parts_, m_part);
+      const Range rows{units.begin * kRowUnit, std::min(units.end * kRowUnit, p_.m)};
+      GemmPanelArgs args = rows_of_a(rows, ks);
+      if (packs_a_) {
+        if (packed[static_cast<size_t>(thread)] != m_part) {
+          micro_.transpose(args.a, p_.a.k_stride, ks.size(), rows.size(), own(thread), kPackedRow);
+          packed[static_cast<size_t>(thread)] = m_part;
+        }
+        args.a = own(thread);
+        args.a_row_stride = kPackedRow;
+        args.a_k_stride = 1;
+      }
+      const Range part = part_of(panels, n_parts, item % n_parts);
+      for (int64_t panel = part.begin; panel < part.end; ++panel) {
+        const Range columns = columns_of(panel, ns);
+        args.b = packed_b + panel * panel_floats;
+        args.b_k_stride = packed_width(columns);
+        args.b_next = panel + 1 < part.end ? args.b + panel_floats : nullptr;
+        args.b_next_floats = panel_floats;
+        multiply_panel(args, rows, columns, edge(thread));
+      }
+    });
+  }
+
+  [[nodiscard]] GemmPanelArgs rows_of_a(Range rows, Range ks) const {
+    GemmPanelArgs args{};
+    args.a = p_.a.at(rows.begin, ks.begin);
+    args.a_row_stride = p_.a.line_stride;
+    args.a_k_stride = p_.a.k_stride;
+    args.rows = rows.size();
+    args.k = ks.size();
+    args.add = p_.accumulate || ks.begin > 0;
+    return args;
+  }
+
+  /// c[rows, ns] from `args`, which has all but the output: in place, or through `edge` where vectors would
+  /// overrun the columns or this product is the transposed one.
+  void multiply_panel(GemmPanelArgs args, Range rows, Range ns, float* edge) const {
+    float* c = p_.c + rows.begin * p_.c_row + ns.begin * p_.c_column;
+    args.columns = ns.size();
+    if (!p_.transposed && ns.size() % micro_.vector_floats == 0) {
+      args.c = c;
+      args.c_row_stride = p_.c_row;
+      micro_.gemm_panel(args);
+      return;
+    }
+    args.c = edge;
+    args.c_row_stride = width_;
+    for (int64_t row = 0; row < rows.size(); row += kEdgeRows) {
+      args.rows = std::min(kEdgeRows, rows.size() - row);
+      if (args.add) copy_edge<false>(edge, c, args.rows, ns.size());
+      micro_.gemm_panel(args);
+      copy_edge<true>(edge, c, args.rows, ns.size());
+      args.a += kEdgeRows * args.a_row_stride;
+      args.b_next = nullptr;  // asked for once
+      c += kEdgeRows * p_.c_row;
+    }
+  }
+
+  /// From the edge tile to c, or back.
+  template <bool kToC>
+  void copy_edge(float* edge, float* c, int64_t rows, int64_t columns) const {
+    if (p_.transposed) {
+      if (kToC) {
+        micro_.transpose(edge, width_, rows, columns, c, p_.c_column);
+      } else {
+        micro_.transpose(c, p_.c_column, columns, rows, edge, width_);
+      }
+      return;
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      float* to = kToC ? c + row * p_.c_row : edge + row * width_;
+      const float* from = kToC ? edge + row * width_ : c + row * p_.c_row;
+      std::memcpy(to, from, static_cast<size_t>(columns) * sizeof(float));
+    }
+  }
+
   CpuDevice& device_;
-  Operand a_;
-  Operand b_;
-  float* c_;
-  int64_t m_;
-  int64_t n_;
-  int64_t k_;
-  bool accumulate_;
-  int64_t m_block_;
-  int64_t a_floats_;  ///< of one thread: packed rows of A, then the edge tile
+  const MicroKernels& micro_;
+  ThreadPool& threads_;
+  Product p_;
+  int64_t width_;
+  int64_t panels_;
+  bool few_rows_;
+  bool packs_a_;
+  int64_t m_parts_;
+  int64_t edge_floats_;
+  int64_t thread_floats_ = 0;
+  Scratch own_;
   Scratch packed_b_;
-  Scratch packed_a_;
 };
 
 }  // namespace
@@ -215,7 +306,7 @@ class Gemm {
 void gemm(Device& device, const GemmArgs& args) {
   const int64_t k = args.a.shape()[args.transpose_a ? 0 : 1];
   if (k > 0) {
-    Gemm(cpu_device(device), args).run();
+    Gemm(cpu_device(device), product_of(args)).run();
   } else if (!args.accumulate) {
     device.fill(args.c.raw(), 0, args.c.bytes());
   }

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "kernels/tensor/tensor.h"
@@ -19,7 +20,11 @@ class Scratch {
   Scratch(ScratchCache& cache, std::unique_ptr<Storage> storage)
       : cache_(&cache), storage_(std::move(storage)) {}
   Scratch(Scratch&&) = default;
-  Scratch& operator=(Scratch&&) = delete;
+  Scratch& operator=(Scratch&& other) noexcept {
+    std::swap(cache_, other.cache_);
+    storage_.swap(other.storage_);
+    return *this;
+  }
   ~Scratch();
 
   template <typename T>

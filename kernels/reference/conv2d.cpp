@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/reference/real.h"
 #include "kernels/reference/reference_kernels.h"
 
 namespace panda::kernels::reference {
@@ -10,16 +11,19 @@ void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args) 
   args.prepared->packed = clone_to(args.filter, device, "filter");
 }
 
-void conv2d_forward(Device&, const Conv2dForwardArgs& args) {
+namespace {
+
+template <typename T>
+void forward(const Conv2dForwardArgs& args) {
   const Conv2dFilter& filter = *args.filter;
   const Conv2dGeometry& g = filter.geometry;
   const Shape& xs = args.x.shape();
   const Shape& ys = args.y.shape();
-  const auto* x = args.x.data<float>();
-  const auto* w = filter.packed.data<float>();
-  const float* bias = args.bias.present() ? args.bias.data<float>() : nullptr;
-  const float* residual = args.residual.present() ? args.residual.data<float>() : nullptr;
-  auto* y = args.y.data<float>();
+  const T* x = args.x.data<T>();
+  const T* w = filter.packed.data<T>();
+  const T* bias = args.bias.present() ? args.bias.data<T>() : nullptr;
+  const T* residual = args.residual.present() ? args.residual.data<T>() : nullptr;
+  T* y = args.y.data<T>();
 
   // One output pixel at a time, all its channels: the pixel's window is read once into `window`.
   std::vector<double> window(static_cast<size_t>(filter.c * filter.r * filter.s));
@@ -41,17 +45,23 @@ void conv2d_forward(Device&, const Conv2dForwardArgs& args) {
         for (int64_t k = 0; k < stored_k; ++k) {
           double sum = 0;
           if (k < filter.k) {
-            const float* row = w + k * static_cast<int64_t>(window.size());
+            const T* row = w + k * static_cast<int64_t>(window.size());
             for (size_t j = 0; j < window.size(); ++j) sum += window[j] * double{row[j]};
             if (bias != nullptr) sum += bias[k];
             if (residual != nullptr) sum += residual[image_offset(ys, args.residual.layout(), n, k, p, q)];
             if (args.relu && sum < 0) sum = 0;
           }
-          y[image_offset(ys, args.y.layout(), n, k, p, q)] = static_cast<float>(sum);
+          y[image_offset(ys, args.y.layout(), n, k, p, q)] = static_cast<T>(sum);
         }
       }
     }
   }
+}
+
+}  // namespace
+
+void conv2d_forward(Device&, const Conv2dForwardArgs& args) {
+  with_real(args.x.dtype(), [&](auto real) { forward<decltype(real)>(args); });
 }
 
 }  // namespace panda::kernels::reference

@@ -3,13 +3,14 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/reference/real.h"
 #include "kernels/reference/reference_kernels.h"
 
 namespace panda::kernels::reference {
 
 namespace {
 
-double apply(UnaryOp op, double x) {
+double apply(UnaryOp op, double x, double slope) {
   switch (op) {
     case UnaryOp::kRelu:
       return x < 0 ? 0.0 : x;
@@ -25,8 +26,30 @@ double apply(UnaryOp op, double x) {
       return std::log(x);
     case UnaryOp::kSigmoid:
       return 1 / (1 + std::exp(-x));
+    case UnaryOp::kLeakyRelu:
+      return x < 0 ? slope * x : x;
+    case UnaryOp::kElu:
+      return x < 0 ? slope * std::expm1(x) : x;
   }
   throw InternalError("unknown unary operation");
+}
+
+/// op'(x), from y = op(x).
+double derivative(UnaryOp op, double y, double slope) {
+  switch (op) {
+    case UnaryOp::kRelu:
+      return y > 0 ? 1.0 : 0.0;
+    case UnaryOp::kLeakyRelu:
+      return y >= 0 ? 1.0 : slope;
+    case UnaryOp::kElu:
+      return y >= 0 ? 1.0 : y + slope;
+    case UnaryOp::kSigmoid:
+      return y * (1 - y);
+    case UnaryOp::kExp:
+      return y;
+    default:
+      throw InternalError("unary operation without a gradient from its output");
+  }
 }
 
 double apply(BinaryOp op, double a, double b) {
@@ -107,18 +130,33 @@ void convert_element(const ConstTensorView& x, int64_t from, const TensorView& y
 }  // namespace
 
 void unary_forward(Device&, const UnaryForwardArgs& args) {
-  const auto* x = args.x.data<float>();
-  auto* y = args.y.data<float>();
-  const int64_t count = stored_numel(args.x.shape(), args.x.layout());
-  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<float>(apply(args.op, x[i]));
+  with_real(args.x.dtype(), [&](auto real) {
+    using T = decltype(real);
+    const int64_t count = stored_numel(args.x.shape(), args.x.layout());
+    for (int64_t i = 0; i < count; ++i)
+      args.y.data<T>()[i] = static_cast<T>(apply(args.op, args.x.data<T>()[i], args.slope));
+  });
+}
+
+void unary_backward(Device&, const UnaryBackwardArgs& args) {
+  with_real(args.y.dtype(), [&](auto real) {
+    using T = decltype(real);
+    const GradientWriter<T> dL_dx(args.dL_dx);
+    const int64_t count = stored_numel(args.y.shape(), args.y.layout());
+    for (int64_t i = 0; i < count; ++i) {
+      const double slope_here = derivative(args.op, args.y.data<T>()[i], args.slope);
+      dL_dx.put(i, slope_here == 0 && args.op == UnaryOp::kRelu ? 0.0 : args.dL_dy.data<T>()[i] * slope_here);
+    }
+  });
 }
 
 void binary_forward(Device&, const BinaryForwardArgs& args) {
-  const auto* a = args.a.data<float>();
-  const auto* b = args.b.data<float>();
-  auto* y = args.y.data<float>();
-  const int64_t count = stored_numel(args.y.shape(), args.y.layout());
-  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<float>(apply(args.op, a[i], b[i]));
+  with_real(args.a.dtype(), [&](auto real) {
+    using T = decltype(real);
+    const int64_t count = stored_numel(args.y.shape(), args.y.layout());
+    for (int64_t i = 0; i < count; ++i)
+      args.y.data<T>()[i] = static_cast<T>(apply(args.op, args.a.data<T>()[i], args.b.data<T>()[i]));
+  });
 }
 
 void convert(Device& device, const ConvertArgs& args) {

@@ -4,13 +4,15 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/reference/real.h"
 #include "kernels/reference/reference_kernels.h"
 
 namespace panda::kernels::reference {
 
 namespace {
 
-double reduce_line(ReduceOp op, const float* x, int64_t count, int64_t stride) {
+template <typename T>
+double reduce_line(ReduceOp op, const T* x, int64_t count, int64_t stride) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   double result = op == ReduceOp::kMax ? -kInfinity : op == ReduceOp::kMin ? kInfinity : 0.0;
   for (int64_t i = 0; i < count; ++i) {
@@ -34,11 +36,10 @@ double reduce_line(ReduceOp op, const float* x, int64_t count, int64_t stride) {
   return op == ReduceOp::kMean ? result / static_cast<double>(count) : result;
 }
 
-}  // namespace
-
-void reduce_forward(Device&, const ReduceForwardArgs& args) {
-  const auto* x = args.x.data<float>();
-  auto* y = args.y.data<float>();
+template <typename T>
+void reduce(const ReduceForwardArgs& args) {
+  const T* x = args.x.data<T>();
+  T* y = args.y.data<T>();
   const Shape& shape = args.x.shape();
   const int64_t axis_extent = shape[args.axis];
   int64_t inner = 1;
@@ -47,9 +48,15 @@ void reduce_forward(Device&, const ReduceForwardArgs& args) {
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t i = 0; i < inner; ++i) {
       y[o * inner + i] =
-          static_cast<float>(reduce_line(args.op, x + o * axis_extent * inner + i, axis_extent, inner));
+          static_cast<T>(reduce_line(args.op, x + o * axis_extent * inner + i, axis_extent, inner));
     }
   }
+}
+
+}  // namespace
+
+void reduce_forward(Device&, const ReduceForwardArgs& args) {
+  with_real(args.x.dtype(), [&](auto real) { reduce<decltype(real)>(args); });
 }
 
 void softmax_forward(Device&, const SoftmaxForwardArgs& args) {

@@ -9,6 +9,7 @@ const KernelTable& ReferenceDevice::kernels() const {
 #define PANDA_KERNEL(name, Args) .name = reference::name,
 #include "kernels/kernel_list.def"
 #undef PANDA_KERNEL
+      .takes_f64 = true,
   };
   return table;
 }

@@ -50,6 +50,29 @@ DType dtype_from_name(const std::string& name) {
   throw InvalidArgument(text("unknown dtype '", printable(name), "'"));
 }
 
+namespace {
+
+constexpr const char* kPrecisionNames[] = {"f32", "tf32", "f16", "bf16"};
+
+}  // namespace
+
+const char* precision_name(Precision precision) {
+  return kPrecisionNames[static_cast<size_t>(precision)];
+}
+
+Precision precision_from_name(const std::string& name) {
+  for (size_t i = 0; i < std::size(kPrecisionNames); ++i) {
+    if (name == kPrecisionNames[i]) return static_cast<Precision>(i);
+  }
+  throw InvalidArgument(text("unknown precision '", printable(name), "', expected f32, tf32, f16 or bf16"));
+}
+
+DType activation_dtype(Precision precision) {
+  if (precision == Precision::kF16) return DType::kF16;
+  if (precision == Precision::kBF16) return DType::kBF16;
+  return DType::kF32;
+}
+
 float to_float(Float16 value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
   const uint32_t exponent = (value.bits >> 10) & 0x1fu;

@@ -16,6 +16,17 @@ enum class DType : uint8_t { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8
 [[nodiscard]] DType dtype_from_name(const std::string& name);
 [[nodiscard]] bool dtype_is_float(DType dtype);
 
+/// In what numbers a device computes a network (--precision). kF32: full precision throughout. kTf32: f32 in
+/// memory, products of operands rounded to 10 mantissa bits. kF16, kBF16: filters and activations in 16 bits.
+/// Sums are f32 in all.
+enum class Precision : uint8_t { kF32, kTf32, kF16, kBF16 };
+
+[[nodiscard]] const char* precision_name(Precision precision);
+/// Inverse of precision_name; throws InvalidArgument.
+[[nodiscard]] Precision precision_from_name(const std::string& name);
+/// What activations are stored as.
+[[nodiscard]] DType activation_dtype(Precision precision);
+
 /// IEEE binary16 and bfloat16 as stored: arithmetic happens in float. Conversion to 16 bits rounds to
 /// nearest, ties to even, keeps infinities, overflows to infinity and keeps a NaN a NaN (its payload's top
 /// bits, made quiet).

@@ -1,4 +1,7 @@
 #include "kernels/gemm.h"
+
+#include <array>
+
 #include "tests/conformance/suite.h"
 
 namespace panda::test {
@@ -15,8 +18,8 @@ struct GemmCase {
 void run_gemm(const Subject& subject, const GemmCase& one, Values values, Alignment alignment) {
   const Shape a_shape = one.transpose_a ? Shape{one.k, one.m} : Shape{one.m, one.k};
   const Shape b_shape = one.transpose_b ? Shape{one.n, one.k} : Shape{one.k, one.n};
-  const Tensor a = make_tensor(a_shape, 1, values);
-  const Tensor b = make_tensor(b_shape, 2, values);
+  const Tensor a = make_operand(subject, a_shape, 1, values);
+  const Tensor b = make_operand(subject, b_shape, 2, values);
   const Tensor c = make_tensor({one.m, one.n}, 3, values);
   const Tensor expected = clone_to(c, host());
   const Tensor magnitudes = absolute(c);
@@ -49,8 +52,10 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
                      [=](const Subject& subject) { run_gemm(subject, one, values, alignment); }});
   };
   const std::vector<std::vector<int64_t>> sizes = {
-      {1, 1, 1},    {1, 17, 5},   {5, 1, 31},    {13, 15, 16},  {14, 16, 17},  {15, 31, 64},
-      {6, 32, 127}, {7, 33, 128}, {27, 47, 129}, {61, 97, 101}, {28, 64, 300}, {130, 70, 520}};
+      {1, 1, 1},    {1, 17, 5},    {5, 1, 31},    {13, 15, 16},  {14, 16, 17},  {15, 31, 64},
+      {6, 32, 127}, {7, 33, 128},  {27, 47, 129}, {61, 97, 101}, {28, 64, 300}, {130, 70, 520},
+      {31, 67, 33}, {48, 64, 129}, {49, 64, 130}, {67, 48, 20},  {67, 49, 20},  {200, 5, 2049},
+      {63, 65, 36}, {64, 64, 64},  {129, 127, 4}, {257, 129, 40}};
   for (const auto& size : sizes) {
     for (const bool transpose_a : {false, true}) {
       for (const bool transpose_b : {false, true}) {
@@ -64,6 +69,13 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
   }
   add(CaseKind::kMisaligned, {29, 37, 41, false, false, true}, Values::kNormal, Alignment::kMisaligned);
   add(CaseKind::kMisaligned, {29, 37, 41, true, true, false}, Values::kNormal, Alignment::kMisaligned);
+  for (const auto& size : {std::array<int64_t, 3>{5, 64, 130}, {50, 64, 30}, {50, 7, 30}, {7, 80, 520}}) {
+    for (int bits = 0; bits < 8; ++bits) {
+      add(CaseKind::kMisaligned,
+          {size[0], size[1], size[2], (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0}, Values::kNormal,
+          Alignment::kMisaligned);
+    }
+  }
   add(CaseKind::kEmpty, {0, 5, 3, false, false, false}, Values::kSmallIntegers, Alignment::kAligned);
   add(CaseKind::kEmpty, {5, 4, 0, false, false, false}, Values::kSmallIntegers, Alignment::kAligned);
   add(CaseKind::kEmpty, {5, 4, 0, false, false, true}, Values::kSmallIntegers, Alignment::kAligned);
@@ -86,8 +98,8 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
                      expect_error<InvalidArgument>("gemm: c overlaps a", [&] {
                        kernels::gemm(s.device, {square.view(), square.view(), square.view()});
                      });
-                     const GuardedTensor f64(s.device, DType::kF64, {4, 4});
-                     expect_error<InvalidArgument>("gemm: a is f64 4x4, expected f32", [&] {
+                     const GuardedTensor f64(s.device, DType::kF16, {4, 4});
+                     expect_error<InvalidArgument>("gemm: a is f16 4x4, expected f32", [&] {
                        kernels::gemm(s.device, {f64.view(), square.view(), c.view()});
                      });
                    }});
@@ -95,8 +107,8 @@ const RegisterCases gemm_cases([](std::vector<Case>& cases) {
 
 void run_linear(const Subject& subject, int64_t n, int64_t c, int64_t k, bool with_bias,
                 Alignment alignment) {
-  const Tensor x = make_tensor({n, c}, 11);
-  const Tensor weight = make_tensor({k, c}, 12);
+  const Tensor x = make_operand(subject, {n, c}, 11);
+  const Tensor weight = make_operand(subject, {k, c}, 12);
   const Tensor bias = with_bias ? make_tensor({k}, 13) : Tensor();
   const Tensor expected(host(), DType::kF32, {n, k}, "expected");
   const Tensor magnitudes(host(), DType::kF32, {n, k}, "magnitudes");
@@ -130,6 +142,11 @@ const RegisterCases linear_cases([](std::vector<Case>& cases) {
       }
     }
   }
+  // Rows and outputs around tiles of 64 and 128.
+  for (const int64_t n : {64, 129})
+    for (const int64_t k : {63, 128, 130})
+      cases.push_back({"linear_forward", CaseKind::kSweep, text("n", n, "_c44_k", k),
+                       [=](const Subject& s) { run_linear(s, n, 44, k, true, Alignment::kAligned); }});
   cases.push_back({"linear_forward", CaseKind::kMisaligned, "n5_c67_k35",
                    [](const Subject& s) { run_linear(s, 5, 67, 35, true, Alignment::kMisaligned); }});
   cases.push_back(

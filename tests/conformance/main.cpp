@@ -26,6 +26,21 @@ std::vector<DeviceUnderTest>& devices_under_test() {
                         kernels::make_device({"cpu", threads, isa})});
       }
     }
+    // Every order of threads in f32, with either poison; the other precisions in a random one.
+    const auto add_simt = [&](const std::string& name, const std::string& order, const std::string& poison,
+                              Precision precision) {
+      kernels::DeviceOptions options;
+      options.name = "simt";
+      options.simt_order = order;
+      options.simt_poison = poison;
+      options.precision = precision;
+      list.push_back({text("simt_", name, "_", precision_name(precision)), kernels::make_device(options)});
+    };
+    add_simt("fifo", "fifo", "nan", Precision::kF32);
+    add_simt("reverse", "reverse", "finite", Precision::kF32);
+    add_simt("random", "random:7", "nan", Precision::kF32);
+    for (const Precision precision : {Precision::kTf32, Precision::kF16, Precision::kBF16})
+      add_simt("random", "random:7", "nan", precision);
     return list;
   }();
   return devices;

@@ -1,5 +1,6 @@
 #include "tests/conformance/suite.h"
 
+#include <bit>
 #include <cmath>
 
 #include "kernels/device_registry.h"
@@ -48,14 +49,67 @@ Tensor make_tensor(const Shape& shape, uint64_t seed, Values values) {
   return tensor;
 }
 
+Tensor make_operand(const Subject& subject, const Shape& shape, uint64_t seed, Values values) {
+  Tensor tensor = make_tensor(shape, seed, values);
+  auto* x = tensor.data<float>();
+  for (int64_t i = 0; i < shape.numel(); ++i) {
+    switch (subject.device.precision()) {
+      case Precision::kF32:
+        break;
+      case Precision::kTf32: {
+        // To the nearest of 10 mantissa bits: add half of the 13 dropped bits' range, then clear them.
+        constexpr uint32_t kDropped = 0x1fff;
+        x[i] = std::bit_cast<float>((std::bit_cast<uint32_t>(x[i]) + (kDropped + 1) / 2) & ~kDropped);
+        break;
+      }
+      case Precision::kF16:
+        x[i] = to_float(to_float16(x[i]));
+        break;
+      case Precision::kBF16:
+        x[i] = to_float(to_bfloat16(x[i]));
+        break;
+    }
+  }
+  return tensor;
+}
+
+double storage_roundoff(const Subject& subject, Layout layout) {
+  if (layout == Layout::kDense) return 0;
+  switch (activation_dtype(subject.device.precision())) {
+    case DType::kF16:
+      return 0x1p-11;
+    case DType::kBF16:
+      return 0x1p-8;
+    default:
+      return 0;
+  }
+}
+
+std::vector<double> stored_tolerance(const Subject& subject, Layout layout, const ConstTensorView& expected,
+                                     std::vector<double> tolerance) {
+  const double roundoff = storage_roundoff(subject, layout);
+  const std::vector<double> exact = elements(expected);
+  for (size_t i = 0; i < tolerance.size(); ++i) tolerance[i] += roundoff * std::abs(exact[i]);
+  return tolerance;
+}
+
+namespace {
+
+DType stored_dtype(const Subject& subject, Layout layout, DType dense) {
+  return layout == Layout::kDense ? dense : activation_dtype(subject.device.precision());
+}
+
+}  // namespace
+
 GuardedTensor output(const Subject& subject, const Shape& shape, Layout layout, Alignment alignment,
                      DType dtype) {
-  return {subject.device, dtype, shape, layout, alignment};
+  return {subject.device, stored_dtype(subject, layout, dtype), shape, layout, alignment};
 }
 
 GuardedTensor place(const Subject& subject, const Tensor& dense, Layout layout, Alignment alignment) {
-  GuardedTensor placed(subject.device, dense.dtype(), dense.shape(), layout, alignment);
-  const Tensor arranged(host(), dense.dtype(), dense.shape(), "arranged", layout);
+  const DType dtype = stored_dtype(subject, layout, dense.dtype());
+  GuardedTensor placed(subject.device, dtype, dense.shape(), layout, alignment);
+  const Tensor arranged(host(), dtype, dense.shape(), "arranged", layout);
   kernels::convert(subject.oracle, {dense.view(), arranged.view()});
   copy(arranged, placed.view());
   return placed;

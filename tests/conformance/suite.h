@@ -51,10 +51,24 @@ struct RegisterCases {
 enum class Values { kNormal, kSmallIntegers, kPositive };
 [[nodiscard]] Tensor make_tensor(const Shape& shape, uint64_t seed, Values values = Values::kNormal);
 
-/// The elements of `dense` on the subject's device, in `layout`, between guard bands.
+/// make_tensor, each element rounded to the subject's precision: the device's products of such operands are
+/// exact, so that a tolerance needs to cover nothing but the sums. (tf32: to 10 mantissa bits, which rounding
+/// and cutting both keep.)
+[[nodiscard]] Tensor make_operand(const Subject& subject, const Shape& shape, uint64_t seed,
+                                  Values values = Values::kNormal);
+/// Largest relative error that storing in `layout` adds: half a unit of the activation dtype where that has
+/// 16 bits, 0 in f32 (whose rounding the tolerances of sums hold already).
+[[nodiscard]] double storage_roundoff(const Subject& subject, Layout layout);
+/// `tolerance` widened by that error of each element of `expected`.
+[[nodiscard]] std::vector<double> stored_tolerance(const Subject& subject, Layout layout,
+                                                   const ConstTensorView& expected,
+                                                   std::vector<double> tolerance);
+
+/// The elements of `dense` on the subject's device, in `layout` (and that layout's dtype), between guard
+/// bands.
 [[nodiscard]] GuardedTensor place(const Subject& subject, const Tensor& dense, Layout layout = Layout::kDense,
                                   Alignment alignment = Alignment::kAligned);
-/// An output of f32 (or `dtype`) on the subject's device.
+/// An output on the subject's device: `dtype` where it is dense, the activation dtype elsewhere.
 [[nodiscard]] GuardedTensor output(const Subject& subject, const Shape& shape, Layout layout = Layout::kDense,
                                    Alignment alignment = Alignment::kAligned, DType dtype = DType::kF32);
 

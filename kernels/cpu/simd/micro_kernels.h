@@ -37,7 +37,7 @@ struct Epilogue {
 ///                                               * w[row*w_row_stride + ((block*tap_count + tap)*length +
 ///                                               i)*32 + k]
 /// in that order, where P = length = 16 (tile_product) or P = kNarrowPixel (tile_product_narrow).
-/// 1x1 convolution, direct convolution, Winograd's 36 products and gemm are all this one loop.
+/// 1x1 convolution, direct convolution and Winograd's 36 products are all this one loop.
 struct TileProductArgs {
   const float* x;
   int64_t rows;
@@ -53,6 +53,26 @@ struct TileProductArgs {
   const float* w_next;  ///< what the next call will read as w, brought into L2 meanwhile; may be null
   int64_t w_next_floats;
   Epilogue epilogue;
+};
+
+/// c[row][column] = (add ? c[row][column] : 0) + sum over k in rising order of
+///   a[row * a_row_stride + k * a_k_stride] * b[k * b_k_stride + column]
+/// as one chain of multiply-adds that begins with c. Rows < rows; columns up to the next multiple of the
+/// vector length are read from b and c and written to c.
+struct GemmPanelArgs {
+  const float* a;
+  int64_t a_row_stride;
+  int64_t a_k_stride;
+  int64_t rows;
+  int64_t k;
+  const float* b;
+  int64_t b_k_stride;
+  int64_t columns;      ///< at most MicroKernels::gemm_columns
+  const float* b_next;  ///< what the next call will read as b, brought into L2 meanwhile; may be null
+  int64_t b_next_floats;
+  float* c;
+  int64_t c_row_stride;
+  bool add;
 };
 
 /// Winograd F(4x4,3x3): tiles [first, first + count) of the batch (tile = (n * tiles_h + th) * tiles_w + tw),
@@ -121,6 +141,102 @@ struct PoolRowArgs {
   float* y;
 };
 
+/// One image, one block of 16 input channels, 32 output channels:
+///   g[r][s][c][k] = sum over p, q of x[p*stride_h + r - pad_h][q*stride_w + s - pad_w][c] * dL_dy[p][q][k]
+/// over the pixels inside the image, p-major; strips of p add to g one after another.
+struct FilterGradientArgs {
+  const float* x;       ///< H,W,16
+  const float* dL_dy0;  ///< P,Q,16: output channels 0..15
+  const float* dL_dy1;  ///< 16..31; dL_dy0 again where they do not exist
+  int64_t h;
+  int64_t w;
+  int64_t p;
+  int64_t q;
+  int64_t r;
+  int64_t s;
+  int64_t stride_h;
+  int64_t stride_w;
+  int64_t pad_h;
+  int64_t pad_w;
+  int64_t channels;  ///< input channels of the block that exist; the rest of g may stay as it was
+  float* g;          ///< R,S,16,32
+};
+/// sum += g, squares += g * g over rows * 32 elements, dots[k] += sum over rows of g[row][k] *
+/// filter[row][k]; each may be null.
+struct CombineFilterGradientArgs {
+  const float* g;
+  const float* filter;
+  float* sum;
+  float* squares;
+  float* dots;
+  int64_t rows;
+};
+/// dL_dx (+)= dL_dy * of_gradient + (x - mean) * of_deviation + constant, `pixels` of 16 channels; x may be
+/// null (no second term).
+struct BatchNormGradientArgs {
+  const float* x;
+  const float* dL_dy;
+  const float* mean;
+  const float* of_gradient;
+  const float* of_deviation;
+  const float* constant;
+  float* dL_dx;
+  bool accumulate;
+  int64_t pixels;
+};
+/// As PoolRowArgs, backwards: `count` outputs' gradients are added to dL_dx, H,W,16.
+struct PoolGradientRowArgs {
+  const float* x;
+  const float* dL_dy;
+  int64_t h;
+  int64_t w;
+  int64_t h_begin;
+  int64_t window_h;
+  int64_t window_w;
+  int64_t stride_w;
+  int64_t pad_w;
+  int64_t count;
+  float* dL_dx;
+};
+/// Parts of kernels/optimizer.h's updates. squared_norm and penalty: this part's, lane i mod 16 in rising
+/// order, then the lanes.
+struct EwcBlockArgs {
+  float* gradient;
+  const float* theta;
+  const float* anchor;
+  const float* importance;
+  double strength;
+  int64_t count;
+  double* squared_norm;
+  double* penalty;
+};
+struct SgdBlockArgs {
+  float* theta;
+  float* velocity;
+  const float* gradient;
+  double factor;
+  double rate;
+  double momentum;
+  double decay;
+  bool first_step;
+  int64_t count;
+};
+struct AdamBlockArgs {
+  float* theta;
+  float* first_moment;
+  float* second_moment;
+  const float* gradient;
+  double rate;
+  double beta1;
+  double beta2;
+  double epsilon;
+  double decay;
+  double first_correction;
+  double second_correction;
+  int64_t count;
+};
+
+enum class SimdGradient { kRelu, kLeakyRelu, kElu, kSigmoid, kExp };
 enum class SimdUnary { kRelu, kAbs, kSquare, kSqrt, kExp, kSigmoid };
 enum class SimdBinary { kAdd, kSubtract, kMultiply, kDivide };
 enum class SimdReduce { kSum, kSumOfSquares, kMax, kMin };
@@ -130,11 +246,18 @@ struct MicroKernels {
   const char* isa;
   /// Pixels in the largest register tile of tile_product.
   int64_t max_tile;
+  /// Columns of one panel of gemm_panel, and floats of one vector.
+  int64_t gemm_columns;
+  int64_t vector_floats;
   /// Calls of the functions below; counted where they are compiled, so that a test can prove which set ran.
   int64_t (*calls)();
 
   void (*tile_product)(const TileProductArgs& args);
   void (*tile_product_narrow)(const TileProductArgs& args);
+  void (*gemm_panel)(const GemmPanelArgs& args);
+  /// y[c * y_stride + r] = x[r * x_stride + c], r < rows, c < columns.
+  void (*transpose)(const float* x, int64_t x_stride, int64_t rows, int64_t columns, float* y,
+                    int64_t y_stride);
   void (*winograd_input)(const WinogradInputArgs& args);
   void (*winograd_output)(const WinogradOutputArgs& args);
   void (*linear)(const LinearArgs& args);
@@ -155,6 +278,24 @@ struct MicroKernels {
   /// results[j] op= x[i*stride + j] for i < count in rising order, j < columns, in f64.
   void (*reduce_columns)(SimdReduce op, const float* x, int64_t count, int64_t stride, int64_t columns,
                          double* results);
+  void (*filter_gradient)(const FilterGradientArgs& args);
+  void (*combine_filter_gradient)(const CombineFilterGradientArgs& args);
+  /// sums[j] += sum over pixels in rising order of (a[j] - shift_a[j]) * (b[j] - shift_b[j]), j < 16
+  /// channels, in f64.
+  void (*channel_products)(const float* a, const double* shift_a, const float* b, const double* shift_b,
+                           int64_t pixels, double* sums);
+  void (*batch_norm_gradient)(const BatchNormGradientArgs& args);
+  void (*unary_gradient)(SimdGradient op, const float* y, const float* dL_dy, float* dL_dx, float slope,
+                         bool accumulate, int64_t count);
+  void (*max_pool_gradient_row)(const PoolGradientRowArgs& args);
+  void (*avg_pool_gradient_row)(const PoolGradientRowArgs& args);
+  /// y (+)= x * factor in f64, rounded once.
+  void (*scale)(const float* x, double factor, float* y, bool accumulate, int64_t count);
+  /// sum of a[i] b[i] in f64: lane i mod 16 in rising order, then the lanes.
+  double (*dot)(const float* a, const float* b, int64_t count);
+  void (*ewc_block)(const EwcBlockArgs& args);
+  void (*sgd_block)(const SgdBlockArgs& args);
+  void (*adam_block)(const AdamBlockArgs& args);
   void (*f16_to_f32)(const uint16_t* x, float* y, int64_t count);
   void (*f32_to_f16)(const float* x, uint16_t* y, int64_t count);
   void (*bf16_to_f32)(const uint16_t* x, float* y, int64_t count);

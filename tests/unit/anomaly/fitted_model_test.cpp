@@ -103,12 +103,12 @@ TEST(FittedModel, RefusesAnotherVersion) {
     changed[position + 11] = digit;
     return failure_of(Bytes(changed.begin(), changed.end()));
   };
-  EXPECT_EQ(with_version('2'),
-            "model: a fitted model of version 2, but this panda reads version 1: use a newer panda, or fit "
+  EXPECT_EQ(with_version('3'),
+            "model: a fitted model of version 3, but this panda reads versions 1 to 2: use a newer panda, or fit "
             "it again with this one");
   EXPECT_EQ(
       with_version('0'),
-      "model: a fitted model of version 0, but this panda reads version 1: fit it again with this panda");
+      "model: a fitted model of version 0, but this panda reads versions 1 to 2: fit it again with this panda");
   EXPECT_EQ(with_version('x'), "model: the model's field version is 'x', expected a number");
 }
 

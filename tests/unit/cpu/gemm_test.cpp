@@ -30,9 +30,31 @@ std::vector<float> multiply(Device& device, const Product& t, Values kind, bool 
 
 std::vector<Product> products() {
   std::vector<Product> result;
-  const int64_t sizes[][3] = {{1, 1, 1},    {1, 40, 7},    {14, 32, 16},    {15, 33, 17},   {13, 31, 15},
-                              {29, 65, 37}, {141, 64, 40}, {7, 100, 1},     {5, 3, 1000},   {150, 97, 257},
-                              {6, 16, 256}, {1, 1, 513},   {300, 2100, 24}, {281, 129, 530}};
+  const int64_t sizes[][3] = {{1, 1, 1},
+                              {1, 40, 7},
+                              {14, 32, 16},
+                              {15, 33, 17},
+                              {13, 31, 15},
+                              {29, 65, 37},
+                              {141, 64, 40},
+                              {7, 100, 1},
+                              {5, 3, 1000},
+                              {150, 97, 257},
+                              {6, 16, 256},
+                              {1, 1, 513},
+                              {300, 2100, 24},
+                              {281, 129, 530},
+                              // Few rows or columns, and just no longer few; one panel, and just more.
+                              {48, 65, 129},
+                              {49, 64, 130},
+                              {65, 48, 20},
+                              {64, 49, 20},
+                              // K ranges: 512, 32 for few rows, 2048 for few columns.
+                              {49, 40, 513},
+                              {48, 33, 128},
+                              {60, 1100, 30},
+                              {50, 5, 2049},
+                              {3, 70, 2050}};
   for (const auto& s : sizes) {
     for (int bits = 0; bits < 8; ++bits)
       result.push_back({s[0], s[1], s[2], (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0});
@@ -78,6 +100,78 @@ TEST(CpuGemm, GivesTheSameBitsForAnyThreadCount) {
             << device.description() << " " << name_of(t);
       }
     }
+  }
+}
+
+std::vector<float> transposed(const std::vector<float>& x, int64_t rows, int64_t columns) {
+  std::vector<float> y(x.size());
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c)
+      y[static_cast<size_t>(c * rows + r)] = x[static_cast<size_t>(r * columns + c)];
+  }
+  return y;
+}
+
+struct Matrices {
+  int64_t m, n, k;
+  std::vector<float> a, b;  // row-major M,K and K,N
+};
+
+std::vector<float> product(Device& device, const Matrices& t, bool transpose_a, bool transpose_b) {
+  const Tensor a = transpose_a ? on_device(device, {t.k, t.m}, transposed(t.a, t.m, t.k))
+                               : on_device(device, {t.m, t.k}, t.a);
+  const Tensor b = transpose_b ? on_device(device, {t.n, t.k}, transposed(t.b, t.k, t.n))
+                               : on_device(device, {t.k, t.n}, t.b);
+  const Tensor c = unwritten(device, {t.m, t.n});
+  gemm(device, {a, b, c, transpose_a, transpose_b, false});
+  return dense_of(c);
+}
+
+/// Rows and columns from the first on.
+std::vector<float> corner(const std::vector<float>& x, int64_t columns, int64_t to_rows, int64_t to_columns) {
+  std::vector<float> part;
+  for (int64_t r = 0; r < to_rows; ++r) {
+    const auto row = x.begin() + r * columns;
+    part.insert(part.end(), row, row + to_columns);
+  }
+  return part;
+}
+
+// Few rows, few columns, either operand stored either way, packed or not: an element is one chain over K, so
+// a part of a product is bit for bit the product of the parts.
+TEST(CpuGemm, GivesTheSameBitsOnEveryPath) {
+  const int64_t m = 70, n = 100, k = 1100;
+  const Matrices all{m, n, k, values(m * k, 1), values(k * n, 2)};
+  for (const auto& device : all_devices()) {
+    const std::vector<float> expected = product(*device, all, false, false);
+    for (const int64_t rows : {1, 5, 48, 49, 70}) {
+      for (const int64_t columns : {1, 4, 16, 17, 48, 49, 64, 100}) {
+        const Matrices part{rows, columns, k, corner(all.a, k, rows, k), corner(all.b, n, k, columns)};
+        for (int bits = 0; bits < 4; ++bits) {
+          EXPECT_TRUE(same_bits(product(*device, part, (bits & 1) != 0, (bits & 2) != 0),
+                                corner(expected, n, rows, columns)))
+              << device->description() << " "
+              << name_of({rows, columns, k, (bits & 1) != 0, (bits & 2) != 0, false});
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuGemm, ContinuesTheSumThatCHolds) {
+  const int64_t m = 40, n = 50, k = 700, first = 33;
+  for (const auto& device : all_devices()) {
+    const std::vector<float> a = values(m * k, 1), b = values(k * n, 2);
+    const Tensor c = on_device(
+        *device, {m, n},
+        product(*device, {m, n, first, corner(a, k, m, first), corner(b, n, first, n)}, false, false));
+    const std::vector<float> a_columns = transposed(a, m, k);
+    const Tensor a_rest =
+        on_device(*device, {k - first, m}, {a_columns.begin() + first * m, a_columns.end()});
+    const Tensor b_rest = on_device(*device, {k - first, n}, {b.begin() + first * n, b.end()});
+    gemm(*device, {a_rest, b_rest, c, true, false, true});
+    EXPECT_TRUE(same_bits(dense_of(c), product(*device, {m, n, k, a, b}, false, false)))
+        << device->description();
   }
 }
 

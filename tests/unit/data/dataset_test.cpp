@@ -8,6 +8,7 @@
 
 #include "data/image_write.h"
 #include "kernels/tensor/error.h"
+#include "tests/support/real_data.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/unit/data/support.h"
 
@@ -447,8 +448,8 @@ TEST(Npy, RefusesBrokenFiles) {
 }
 
 TEST(RealData, HasTheSplitsOfItsProtocol) {
-  const char* root = std::getenv("PANDA_DATA");
-  if (root == nullptr) GTEST_SKIP() << "PANDA_DATA is unset: no real data sets to open";
+  const std::string root = panda::test::real_data();
+  if (root.empty()) GTEST_SKIP() << "PANDA_DATA is not set: no real data sets to open";
   const std::string place = root;
   const Dataset cifar = open_dataset(options_for("cifar10", place + "/cifar10", "bird"));
   EXPECT_EQ(cifar.train->size(), 5000);

@@ -7,6 +7,7 @@
 
 #include "data/image_decode.h"
 #include "kernels/tensor/error.h"
+#include "tests/support/real_data.h"
 #include "tests/unit/data/support.h"
 
 namespace panda::data {
@@ -39,8 +40,8 @@ TEST(ImageTransform, EqualsTorchvisionBitForBit) {
 }
 
 TEST(ImageTransform, EqualsTorchvisionOnPhotographs) {
-  const char* root = std::getenv("PANDA_DATA");
-  if (root == nullptr) GTEST_SKIP() << "PANDA_DATA is unset: no photographs to compare";
+  const std::string root = panda::test::real_data();
+  if (root.empty()) GTEST_SKIP() << "PANDA_DATA is not set: no photographs to compare";
   int compared = 0;
   for (const std::string& line : test::golden_lines("imagenet_transforms.txt")) {
     std::istringstream fields(line);
@@ -48,7 +49,7 @@ TEST(ImageTransform, EqualsTorchvisionOnPhotographs) {
     test::Hash expected;
     fields >> name >> expected.first >> expected.second;
     ASSERT_TRUE(fields) << line;
-    const Tensor tensor = ImageTransform().apply(load_image(std::string(root) + "/" + name));
+    const Tensor tensor = ImageTransform().apply(load_image(root + "/" + name));
     EXPECT_EQ(hash_of(tensor), expected) << line;
     ++compared;
   }

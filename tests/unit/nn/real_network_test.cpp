@@ -13,6 +13,7 @@
 #include "kernels/device_registry.h"
 #include "tests/support/goldens.h"
 #include "tests/support/imagenet_sample.h"
+#include "tests/support/real_data.h"
 #include "weights/safetensors.h"
 
 namespace panda::nn {
@@ -24,8 +25,8 @@ constexpr size_t kBatch = 8;
 class RealNetwork : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    const char* root = std::getenv("PANDA_DATA");
-    if (root == nullptr) GTEST_SKIP() << "PANDA_DATA is not set: no real weights and images";
+    const std::string root = test::real_data();
+    if (root.empty()) GTEST_SKIP() << "PANDA_DATA is not set: no real weights and images";
     root_ = root;
     goldens_ = test::read_goldens("imagenet_goldens.txt", GetParam());
     ASSERT_EQ(goldens_.at("logits").size(), 1000u);

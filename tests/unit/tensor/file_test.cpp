@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "kernels/tensor/error.h"
+#include "kernels/tensor/scratch_file.h"
 #include "tests/support/temporary_directory.h"
 
 namespace panda {
@@ -71,6 +72,29 @@ TEST(InputFile, ReadingPastTheEndIsAnErrorWithItsOffset) {
     FAIL() << "no error";
   } catch (const FormatError& error) {
     EXPECT_EQ(error.byte_offset(), 5);
+  }
+}
+
+TEST(ScratchFile, GivesBackWhatWasWrittenAndLeavesNothing) {
+  const test::TemporaryDirectory folder;
+  ScratchFile file(folder.path());
+  EXPECT_EQ(file.append("12345", 5), 0);
+  EXPECT_EQ(file.append("678", 3), 5);
+  char buffer[4];
+  file.read(3, buffer, 4);
+  EXPECT_EQ(std::string(buffer, 4), "4567");
+  EXPECT_THROW(file.read(6, buffer, 3), InternalError);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(ScratchFile, NamesTheDirectoryThatIsNotThere) {
+  const test::TemporaryDirectory folder;
+  try {
+    ScratchFile file(folder.path("missing"));
+    FAIL() << "no error";
+  } catch (const IoError& error) {
+    EXPECT_EQ(error.what(),
+              folder.path("missing") + ": cannot create a working file here: No such file or directory");
   }
 }
 

@@ -132,7 +132,7 @@ TEST(Options, NamesWhatIsWrongAndWhatWasExpected) {
   EXPECT_EQ(error_of({"dn2", "--out", "d", "-o", "jsno"}),
             "sample: -o: expected one of: table, json, csv, got 'jsno'; did you mean 'json'?");
   EXPECT_EQ(error_of({"dn2", "--out", "d", "--device", "cuda:"}),
-            "sample: --device: expected auto, cpu, cuda, cuda:N or reference, got 'cuda:'");
+            "sample: --device: expected auto, cpu, cuda, cuda:N, reference or simt, got 'cuda:'");
   EXPECT_EQ(error_of({"dn2", "--out", "d", "--force=yes"}), "sample: --force: takes no value, got 'yes'");
   EXPECT_EQ(error_of({"dn2", "--out"}), "sample: --out: expected a directory name, got nothing");
   EXPECT_EQ(error_of({"dn2", "--out", ""}), "sample: --out: expected a directory name, got ''");

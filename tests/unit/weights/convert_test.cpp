@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "tests/support/real_data.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/unit/weights/weights_test_tools.h"
 #include "weights/manifest.h"
@@ -132,10 +133,10 @@ TEST(Inspect, ReportsShapesRangesAndHashes) {
 }
 
 TEST(RealWeights, LoadFiniteAndConvertBack) {
-  const char* root = std::getenv("PANDA_DATA");
-  if (root == nullptr) GTEST_SKIP() << "PANDA_DATA is not set: the real networks are not tested";
+  const std::string root = panda::test::real_data();
+  if (root.empty()) GTEST_SKIP() << "PANDA_DATA is not set: the real networks are not tested";
   const panda::test::TemporaryDirectory folder;
-  const std::string path = std::string(root) + "/weights/resnet18-imagenet.safetensors";
+  const std::string path = root + "/weights/resnet18-imagenet.safetensors";
   const auto tensors = open_weights(path);
   ASSERT_TRUE(tensors->contains("conv1.weight"));
   EXPECT_EQ(tensors->load("conv1.weight").shape(), (Shape{64, 3, 7, 7}));

@@ -1,0 +1,17 @@
+#include "anomaly/detector.h"
+
+#include "anomaly/dn2.h"
+#include "anomaly/spade.h"
+#include "kernels/tensor/error.h"
+
+namespace panda::anomaly {
+
+std::unique_ptr<Detector> load_detector(Device& device, const std::string& path, const LoadOptions& options) {
+  const auto file = std::make_shared<const FittedModelFile>(path);
+  if (file->method() == "dn2") return std::make_unique<Dn2>(Dn2::load(device, *file));
+  if (file->method() == "spade") return std::make_unique<Spade>(Spade::load(device, file, options));
+  throw FormatError(file->source(), text("a model of the method ", printable(file->method()),
+                                         ", which this build does not have (it has dn2 and spade)"));
+}
+
+}  // namespace panda::anomaly

@@ -1,0 +1,8 @@
+// conv2d_forward in f16: the kernels of implicit_gemm.cuh that conv2d.cuh launches.
+#include "kernels/cuda/conv2d.cuh"
+
+namespace panda::kernels::PANDA_TARGET {
+
+template void conv2d_forward_as<F16Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
+
+}  // namespace panda::kernels::PANDA_TARGET
