@@ -58,18 +58,22 @@ class KnnBound {
 /// only, prunes when `full`, and measures when that does not help.
 class KnnCandidates {
  public:
+  /// Up to this k, tau follows every push (a heap of k numbers); beyond, it is found when pruning, which
+  /// costs less than a heap then.
+  static constexpr int64_t kEagerK = 16;
+  [[nodiscard]] static int64_t bound_count(int64_t k) { return k < kEagerK ? k : kEagerK; }
   /// Room for k measured ones, and as many again before they are compared.
   [[nodiscard]] static int64_t capacity(int64_t k) { return checked_add(checked_mul(2, k), 64); }
 
-  /// Memory for capacity(k) candidates and k numbers. `slack`: D may exceed its bounds by this relative
-  /// amount (kL2's rounding), so a row is out if low > tau * (1 + slack).
+  /// Memory for capacity(k) candidates and bound_count(k) numbers. `slack`: D may exceed its bounds by this
+  /// relative amount (kL2's rounding), so a row is out if low > tau * (1 + slack).
   KnnCandidates(KnnCandidate* items, double* bounds, int64_t k, double slack)
       : items_(items), bound_(bounds, k), k_(k), prune_at_(capacity(k)), slack_(slack) {}
 
   /// Returns whether tau fell.
   bool push(const KnnCandidate& candidate) {
     items_[size_++] = candidate;
-    return bound_.offer(candidate.high) && lower_tau(bound_.value());
+    return k_ <= kEagerK && bound_.offer(candidate.high) && lower_tau(bound_.value());
   }
   [[nodiscard]] bool full() const { return size_ >= prune_at_; }
 
@@ -85,8 +89,11 @@ class KnnCandidates {
   /// A row with `low` above this is not among the k first.
   [[nodiscard]] double discard_above() const { return discard_above_; }
 
-  /// Drops what is out. Returns false if that leaves too little room: then everything is to be measured.
-  [[nodiscard]] bool prune();
+  /// Drops what is out. `scratch`: room for capacity(k) numbers. Returns false if that leaves too little
+  /// room: then everything is to be measured.
+  [[nodiscard]] bool prune(double* scratch);
+  /// Lowers tau to the k-th smallest `high` of items()[0, size).
+  void tighten(int64_t size, double* scratch);
 
   [[nodiscard]] KnnCandidate* items() { return items_; }
   [[nodiscard]] int64_t size() const { return size_; }

@@ -49,6 +49,8 @@ class CpuKnnIndex final : public KnnIndex {
               int64_t first_row = 0);
   [[nodiscard]] int64_t bytes() const override;
   [[nodiscard]] KnnFilter filter() const override { return filter_; }
+  /// The filter was this device's choice, and each search may do without it.
+  [[nodiscard]] bool automatic() const { return automatic_; }
 
   [[nodiscard]] KnnMetric metric() const { return metric_; }
   [[nodiscard]] KnnCode code() const { return code_; }
@@ -91,6 +93,7 @@ class CpuKnnIndex final : public KnnIndex {
   [[nodiscard]] double factor(int64_t row) const;
 
   KnnMetric metric_;
+  bool automatic_;
   KnnFilter filter_ = KnnFilter::kNone;
   KnnCode code_ = KnnCode::kF32;
   KnnRows rows_;

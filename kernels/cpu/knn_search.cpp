@@ -19,8 +19,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_kernels.h"
-#include "kernels/cpu/knn_candidates.h"
-#include "kernels/cpu/work.h"
+#include "kernels/cpu/knn_search_steps.h"
 
 namespace panda::kernels::cpu {
 
@@ -30,147 +29,64 @@ namespace {
 /// by.
 constexpr int64_t kBlockBytes = 512 << 10;
 constexpr int64_t kMaxBlock = 2048;
+/// Of a gallery whose codes stay in the caches, too, they need not be shared by many queries, and a block is
+/// small enough that its candidates stay in L2 as well: most of their work is done within the first panels.
+constexpr int64_t kCachedCodeBytes = 8 << 20;
+constexpr int64_t kMaxCachedBlock = 196;
 /// Multiply-adds below which a second thread costs more than it brings (it must wake up).
 constexpr int64_t kWorkPerThread = 4 << 20;
 /// Panels after which a filter that kept more than half of their pairs is given up.
 constexpr int64_t kWindowPanels = 64;
-/// Rows measured together: their cache misses overlap.
-constexpr int64_t kMeasuredTogether = 8;
-/// Rows of the gallery widened together where there is no filter.
-constexpr int64_t kExactRows = 32;
-constexpr int64_t kExactQueries = 32;
 /// Bits of f32's infinity: of what is finite, they are less.
 constexpr uint32_t kInfinityBits = 0x7f800000;
-/// Squared distances in f32 outside this range may have met an overflow or an underflow.
-constexpr double kLeastRefined = 0x1p-60;
-constexpr double kMostRefined = 0x1p120;
 /// See "Rounding of the bounds" in the derivation.
 constexpr double kBoundSlack = 0x1p-49;
 
-/// What the filter knows of one query: y = q - mu and the like; see the derivation.
-struct QueryBounds {
-  double product_norm;  ///< b
-  double error;         ///< e
-  double low;           ///< N, rounded down and up
-  double high;
-};
-
-struct BlockShape {
-  int64_t block;  ///< queries per block
-  int64_t blocks;
-  int64_t parts;  ///< of the gallery
-  int64_t thread_bytes;
-};
+/// Cycles per query, with and without a filter, as measured on Sapphire Rapids (8-bit codes): a filter cannot
+/// discard much of a gallery of which much is wanted.
+bool filter_pays(int64_t k, int64_t nb, int64_t d) {
+  const auto rows = static_cast<double>(nb);
+  const auto width = static_cast<double>(d);
+  const auto wanted = static_cast<double>(k);
+  const double hits = 1.5 * wanted * (1 + std::log(rows / wanted));
+  const double with = rows * (width / 128 + 1) + hits * (150 + 0.08 * width) + wanted * 0.25 * width;
+  const double without = rows * (0.2 * width + 6);
+  return with < without;
+}
 
 int64_t align(int64_t bytes) {
   return round_up(bytes, 64);
 }
 
-class Search {
- public:
-  Search(CpuDevice& device, const KnnSearchPlan& plan)
-      : device_(device),
-        plan_(plan),
-        index_(*plan.index),
-        kernels_(device.knn()),
-        nq_(plan.queries.count()),
-        nb_(index_.size()),
-        d_(index_.d()),
-        d16_(round_up(d_, 16)),
-        eta_(knn_eta(d_)),
-        l2_(index_.metric() == KnnMetric::kL2),
-        factor_(l2_ ? 2 : 1),
-        // A filter cannot discard much of a gallery that is wanted whole.
-        filter_(index_.filter() != KnnFilter::kNone && plan.k <= nb_ / 8) {}
+}  // namespace
 
-  KnnStatistics run();
+KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
+    : device_(device),
+      plan_(plan),
+      index_(*plan.index),
+      kernels_(device.knn()),
+      nq_(plan.queries.count()),
+      nb_(index_.size()),
+      d_(index_.d()),
+      d16_(round_up(d_, 16)),
+      eta_(knn_eta(d_)),
+      l2_(index_.metric() == KnnMetric::kL2),
+      factor_(l2_ ? 2 : 1),
+      filter_(index_.filter() != KnnFilter::kNone && (!index_.automatic() || filter_pays(plan.k, nb_, d_))) {}
 
- private:
-  /// One thread's memory, laid out for the largest block.
-  struct Memory {
-    double* base;
-    double* beta;
-    double* epsilon;
-    double* norms;
-    QueryBounds* bounds;
-    int32_t* bias;
-    int32_t* thresholds;
-    KnnCandidates* candidates;
-    KnnCandidate* items;
-    KnnHit* hits;
-    double* tau_bounds;  ///< k per query
-    double* bounds_now;  ///< k
-    double* centered;    ///< d16
-    double* widened;     ///< exact blocks: (kExactQueries + kExactRows) * d16
-    double* distances;   ///< exact blocks: kExactQueries * kExactRows
-    float* query;        ///< d16
-    float* buffers;      ///< kMeasuredTogether * d16
-    char* row_codes;
-    char* codes;
-  };
-  struct Item {
-    Range queries;  ///< in order_
-    Range panels;
-    int64_t part;
-  };
-
-  [[nodiscard]] int64_t thread_bytes(int64_t block) const;
-  [[nodiscard]] Memory memory_at(char* base, int64_t block) const;
-  [[nodiscard]] BlockShape choose_shape() const;
-  void order_queries();
-  void search_item(const Item& item, const Memory& m, KnnStatistics& statistics);
-  double center_query(const float* q, double norm, double* y, double* squares) const;
-  double encode_queries(const Item& item, const Memory& m);
-  void set_base(const Memory& m, int64_t i) const;
-  int64_t walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics);
-  void add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
-                KnnStatistics& statistics);
-  void walk_rows(const Item& item, const Memory& m, int64_t first_row, int64_t end_row,
-                 KnnStatistics& statistics);
-  void measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
-  [[nodiscard]] int64_t refine(const Memory& m, const float* query, KnnCandidates& candidates,
-                               int64_t measured) const;
-  void measure_rows(const Memory& m, double norm, KnnCandidate* items, int64_t count) const;
-  void make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
-  void write(int64_t query, int64_t part, KnnCandidates& candidates);
-  void merge_parts();
-  void put(int64_t at, double distance, int64_t index) const;
-  [[nodiscard]] double distance_of(double sum, double query_norm, int64_t row) const;
-  [[nodiscard]] const float* query_row(int64_t query, float* buffer) const {
-    return plan_.queries.row(query, buffer);
-  }
-  [[nodiscard]] ExactTerm term() const { return l2_ ? ExactTerm::kSquaredDifference : ExactTerm::kProduct; }
-
-  CpuDevice& device_;
-  const KnnSearchPlan& plan_;
-  const CpuKnnIndex& index_;
-  const KnnKernels& kernels_;
-  int64_t nq_;
-  int64_t nb_;
-  int64_t d_;
-  int64_t d16_;
-  double eta_;
-  bool l2_;
-  double factor_;
-  bool filter_;
-  int64_t parts_ = 1;
-  std::vector<int64_t> order_;
-  std::vector<float> largest_;  ///< by query: the largest component
-  std::vector<KnnCandidate> part_results_;
-};
-
-int64_t Search::thread_bytes(int64_t block) const {
+int64_t KnnSearch::thread_bytes(int64_t block) const {
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
-  const int64_t per_query = 4 * 8 + static_cast<int64_t>(sizeof(QueryBounds)) + 2 * 4 +
+  const int64_t per_query = 4 * 8 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 2 * 4 +
                             static_cast<int64_t>(sizeof(KnnCandidates)) +
-                            checked_mul(capacity, sizeof(KnnCandidate)) + checked_mul(plan_.k, 8) +
+                            checked_mul(capacity, sizeof(KnnCandidate)) +
+                            KnnCandidates::bound_count(plan_.k) * 8 +
                             kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) + index_.groups() * 4;
-  const int64_t fixed = plan_.k * 8 + (1 + kExactQueries + kExactRows) * d16_ * 8 +
+  const int64_t fixed = capacity * 8 + (1 + kExactQueries + kExactRows) * d16_ * 8 +
                         kExactQueries * kExactRows * 8 + (kMeasuredTogether + 2) * d16_ * 4;
   return checked_add(checked_mul(per_query, block), fixed + 24 * 64);
 }
 
-Search::Memory Search::memory_at(char* base, int64_t block) const {
+KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
   const auto take = [&base](auto*& pointer, int64_t count) {
     pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(base);
     base += align(count * static_cast<int64_t>(sizeof(*pointer)));
@@ -187,8 +103,8 @@ Search::Memory Search::memory_at(char* base, int64_t block) const {
   take(m.candidates, block);
   take(m.items, block * capacity);
   take(m.hits, block * kKnnPanel);
-  take(m.tau_bounds, block * plan_.k);
-  take(m.bounds_now, plan_.k);
+  take(m.tau_bounds, block * KnnCandidates::bound_count(plan_.k));
+  take(m.bounds_now, capacity);
   take(m.centered, d16_);
   take(m.widened, (kExactQueries + kExactRows) * d16_);
   take(m.distances, kExactQueries * kExactRows);
@@ -199,7 +115,7 @@ Search::Memory Search::memory_at(char* base, int64_t block) const {
   return m;
 }
 
-BlockShape Search::choose_shape() const {
+KnnBlockShape KnnSearch::choose_shape() const {
   const int64_t threads = device_.threads().thread_count();
   const int64_t budget = plan_.workspace_bytes / threads;
   const int64_t least = thread_bytes(1);
@@ -209,6 +125,7 @@ BlockShape Search::choose_shape() const {
   const int64_t per_query = thread_bytes(2) - least;
   int64_t most = std::min(kMaxBlock, (budget - least) / per_query + 1);
   if (filter_) most = std::min(most, std::max(kernels_.max_tile, kBlockBytes / (index_.groups() * 4)));
+  if (filter_ && nb_ * index_.groups() * 4 <= kCachedCodeBytes) most = std::min(most, kMaxCachedBlock);
   if (!filter_) most = std::min(most, kExactQueries);
   // Blocks of equal size, as many as threads, or a multiple.
   int64_t blocks = ceil_div(nq_, most);
@@ -230,7 +147,7 @@ BlockShape Search::choose_shape() const {
 }
 
 /// y = factor * q - mu (kL2), the query itself (kInnerProduct), or divided by its norm (kCosine).
-double Search::center_query(const float* q, double norm, double* y, double* squares) const {
+double KnnSearch::center_query(const float* q, double norm, double* y, double* squares) const {
   const double factor = index_.metric() != KnnMetric::kCosine ? 1 : norm > 0 ? 1 / norm : 0;
   static constexpr double kNoCenter[16] = {};
   if (l2_) return kernels_.center_row(q, index_.center(), factor, d_, y, squares);
@@ -246,7 +163,7 @@ double Search::center_query(const float* q, double norm, double* y, double* squa
 }
 
 /// Checks the queries, and sorts them by the largest component of y.
-void Search::order_queries() {
+void KnnSearch::order_queries() {
   order_.resize(static_cast<size_t>(nq_));
   std::iota(order_.begin(), order_.end(), 0);
   largest_.assign(static_cast<size_t>(nq_), 0);
@@ -277,15 +194,8 @@ void Search::order_queries() {
   }
 }
 
-double Search::distance_of(double sum, double query_norm, int64_t row) const {
-  if (l2_) return sum;
-  if (index_.metric() == KnnMetric::kInnerProduct) return -sum;
-  const double norms = query_norm * index_.norm(row);
-  return norms == 0 ? 1 : 1 - sum / norms;
-}
-
 /// Codes and bounds of the item's queries; returns their scale. Two passes: it is known after the first.
-double Search::encode_queries(const Item& item, const Memory& m) {
+double KnnSearch::encode_queries(const Item& item, const Memory& m) {
   const int64_t count = item.queries.size();
   const int64_t groups = index_.groups();
   double largest = 0;
@@ -318,7 +228,7 @@ double Search::encode_queries(const Item& item, const Memory& m) {
     }
     const double norm = std::sqrt(squares) * (1 + eta_);
     const double length = l2_ ? norm + index_.center_norm() : norm;
-    QueryBounds& bounds = m.bounds[i];
+    KnnQueryBounds& bounds = m.bounds[i];
     bounds.error = coded.error + 0x1p-50 * (norm + length);
     bounds.product_norm = l2_ ? coded.code_norm : std::max(coded.code_norm, norm * (1 + 0x1p-49));
     if (l2_) {
@@ -340,103 +250,18 @@ double Search::encode_queries(const Item& item, const Memory& m) {
 }
 
 /// theta's first term: tau - N, rounded up.
-void Search::set_base(const Memory& m, int64_t i) const {
+void KnnSearch::set_base(const Memory& m, int64_t i) const {
   const double limit = m.candidates[i].discard_above();
   const double low = m.bounds[i].low;
   m.base[i] = (limit - low) + kBoundSlack * (std::abs(limit) + std::abs(low));
 }
 
-/// Bounds of bounded candidates, narrowed by f32 distances: what is left to measure is little more than k
-/// rows. Returns how many remain; they stand first.
-int64_t Search::refine(const Memory& m, const float* query, KnnCandidates& candidates,
-                       int64_t measured) const {
-  KnnCandidate* items = candidates.items();
-  const int64_t size = candidates.size();
-  const double gamma = knn_refined_error(d_);
-  KnnBound bound(m.bounds_now, plan_.k);
-  for (int64_t j = 0; j < measured; ++j) bound.offer(items[j].high);
-  int64_t end = measured;
-  while (end < size) {
-    const float* rows[kMeasuredTogether];
-    float distances[kMeasuredTogether];
-    int64_t now = 0;
-    for (; now < kMeasuredTogether && end + now < size && items[end + now].low <= candidates.discard_above();
-         ++now)
-      rows[now] = index_.rows().row(items[end + now].index, m.buffers + now * d16_);
-    if (now == 0) break;
-    kernels_.squared_distances(query, rows, now, d_, distances);
-    for (int64_t j = 0; j < now; ++j) {
-      KnnCandidate& item = items[end + j];
-      const double distance = distances[j];
-      if (distance > kLeastRefined && distance < kMostRefined) {
-        item.low = std::max(item.low, distance * (1 - gamma));
-        item.high = std::min(item.high, distance * (1 + gamma) * (1 + 2 * eta_));
-      }
-      if (bound.offer(item.high)) candidates.lower_tau(bound.value());
-    }
-    end += now;
-  }
-  const double limit = candidates.discard_above();
-  const KnnCandidate* kept =
-      std::remove_if(items + measured, items + end, [&](const KnnCandidate& one) { return one.low > limit; });
-  return kept - items;
+void KnnSearch::make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
+  if (!m.candidates[i].prune(m.bounds_now)) measure(m, i, query, statistics);
 }
 
-void Search::measure_rows(const Memory& m, double norm, KnnCandidate* items, int64_t count) const {
-  for (int64_t at = 0; at < count; at += kMeasuredTogether) {
-    const float* rows[kMeasuredTogether];
-    double sums[kMeasuredTogether];
-    const int64_t now = std::min(kMeasuredTogether, count - at);
-    for (int64_t j = 0; j < now; ++j) rows[j] = index_.rows().row(items[at + j].index, m.buffers + j * d16_);
-    device_.exact().distance_rows(
-        {.query = m.centered, .rows = rows, .count = now, .d = d_, .distances = sums, .term = term()});
-    for (int64_t j = 0; j < now; ++j) {
-      KnnCandidate& item = items[at + j];
-      item.low = item.high = distance_of(sums[j], norm, item.index);
-      item.index = ~item.index;
-    }
-  }
-}
-
-/// Replaces bounds by distances, nearest lower bound first, and keeps the k first.
-void Search::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
-  KnnCandidates& candidates = m.candidates[i];
-  KnnCandidate* items = candidates.items();
-  int64_t size = candidates.size();
-  int64_t measured =
-      std::partition(items, items + size, [](const KnnCandidate& one) { return one.measured(); }) - items;
-  if (measured == size) return candidates.keep_first(size);
-  const auto lower = [](const KnnCandidate& a, const KnnCandidate& b) { return a.low < b.low; };
-  std::sort(items + measured, items + size, lower);
-  const float* q = query_row(query, m.query);
-  if (l2_) {
-    size = refine(m, q, candidates, measured);
-    std::sort(items + measured, items + size, lower);
-  }
-  knn_widen(q, d_, m.centered);
-  KnnBound bound(m.bounds_now, plan_.k);
-  for (int64_t j = 0; j < measured; ++j) bound.offer(items[j].low);
-  while (measured < size) {
-    int64_t next = measured;
-    while (next < size && next - measured < kMeasuredTogether &&
-           items[next].low <= candidates.discard_above())
-      ++next;
-    if (next == measured) break;
-    measure_rows(m, m.norms[i], items + measured, next - measured);
-    statistics.survivors += next - measured;
-    for (; measured < next; ++measured) {
-      if (bound.offer(items[measured].low)) candidates.lower_tau(bound.value());
-    }
-  }
-  candidates.keep_first(measured);
-}
-
-void Search::make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
-  if (!m.candidates[i].prune()) measure(m, i, query, statistics);
-}
-
-void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
-                      KnnStatistics& statistics) {
+void KnnSearch::add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
+                         KnnStatistics& statistics) {
   const double unit = factor_ * scale * index_.scale(panel);
   const double rounding = l2_ ? 1 + 2 * eta_ : 1;
   // Products of f32 codes that are subnormal round by up to 2^-149 each, of at most 2^20.
@@ -450,7 +275,7 @@ void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double s
     if (row >= nb_) continue;
     const int64_t i = hit.query;
     KnnCandidates& candidates = m.candidates[i];
-    const QueryBounds& q = m.bounds[i];
+    const KnnQueryBounds& q = m.bounds[i];
     const double c = rows_c[row];
     const double product = unit * hit.product;
     const double error = m.beta[i] * rows_e[row] + m.epsilon[i] * rows_n[row] + underflow;
@@ -468,7 +293,7 @@ void Search::add_hits(const Item& item, const Memory& m, int64_t panel, double s
 }
 
 /// Returns the first panel that was not looked at: the filter was given up.
-int64_t Search::walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics) {
+int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics) {
   const int64_t count = item.queries.size();
   int64_t window = 0;
   for (int64_t p = item.panels.begin; p < item.panels.end; ++p) {
@@ -499,48 +324,13 @@ int64_t Search::walk_panels(const Item& item, const Memory& m, double scale, Knn
   return item.panels.end;
 }
 
-/// Rows [first_row, end_row) against the item's queries by D alone.
-void Search::walk_rows(const Item& item, const Memory& m, int64_t first_row, int64_t end_row,
-                       KnnStatistics& statistics) {
-  double* gallery = m.widened + kExactQueries * d16_;
-  for (int64_t first = 0; first < item.queries.size(); first += kExactQueries) {
-    const int64_t count = std::min(kExactQueries, item.queries.size() - first);
-    for (int64_t i = 0; i < count; ++i) {
-      const float* q = query_row(order_[static_cast<size_t>(item.queries.begin + first + i)], m.buffers);
-      knn_widen(q, d_, m.widened + i * d16_);
-      if (index_.metric() == KnnMetric::kCosine) m.norms[first + i] = knn_norm(device_, q, d_, m.centered);
-    }
-    for (int64_t row = first_row; row < end_row; row += kExactRows) {
-      const int64_t rows = std::min(kExactRows, end_row - row);
-      for (int64_t j = 0; j < rows; ++j)
-        knn_widen(index_.rows().row(row + j, m.buffers), d_, gallery + j * d16_);
-      device_.exact().distances({.queries = m.widened,
-                                 .gallery = gallery,
-                                 .query_count = count,
-                                 .gallery_count = rows,
-                                 .d16 = d16_,
-                                 .distances = m.distances,
-                                 .term = term()});
-      statistics.survivors += count * rows;
-      for (int64_t i = 0; i < count; ++i) {
-        KnnCandidates& candidates = m.candidates[first + i];
-        for (int64_t j = 0; j < rows; ++j) {
-          const double distance = distance_of(m.distances[i * rows + j], m.norms[first + i], row + j);
-          if (distance > candidates.tau()) continue;
-          candidates.push({distance, distance, ~(row + j)});
-          if (candidates.full()) candidates.keep_first(candidates.size());
-        }
-      }
-    }
-  }
-}
-
-void Search::search_item(const Item& item, const Memory& m, KnnStatistics& statistics) {
+void KnnSearch::search_item(const Item& item, const Memory& m, KnnStatistics& statistics) {
   const int64_t count = item.queries.size();
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
   for (int64_t i = 0; i < count; ++i)
     new (m.candidates + i)
-        KnnCandidates(m.items + i * capacity, m.tau_bounds + i * plan_.k, plan_.k, l2_ ? 2 * eta_ : 0);
+        KnnCandidates(m.items + i * capacity, m.tau_bounds + i * KnnCandidates::bound_count(plan_.k), plan_.k,
+                      l2_ ? 2 * eta_ : 0);
   int64_t scanned_from = item.panels.begin;
   if (filter_) {
     const double scale = encode_queries(item, m);
@@ -560,7 +350,7 @@ void Search::search_item(const Item& item, const Memory& m, KnnStatistics& stati
   }
 }
 
-void Search::put(int64_t at, double distance, int64_t index) const {
+void KnnSearch::put(int64_t at, double distance, int64_t index) const {
   plan_.indices.data<int64_t>()[at] = index;
   if (plan_.distances.dtype() == DType::kF64) {
     plan_.distances.data<double>()[at] = distance;
@@ -569,7 +359,7 @@ void Search::put(int64_t at, double distance, int64_t index) const {
   }
 }
 
-void Search::write(int64_t query, int64_t part, KnnCandidates& candidates) {
+void KnnSearch::write(int64_t query, int64_t part, KnnCandidates& candidates) {
   const KnnCandidate* items = candidates.items();
   if (parts_ == 1) {
     for (int64_t j = 0; j < plan_.k; ++j) put(query * plan_.k + j, items[j].low, items[j].row());
@@ -581,7 +371,7 @@ void Search::write(int64_t query, int64_t part, KnnCandidates& candidates) {
   for (int64_t j = candidates.size(); j < plan_.k; ++j) to[j] = {INFINITY, INFINITY, INT64_MAX};
 }
 
-void Search::merge_parts() {
+void KnnSearch::merge_parts() {
   for (int64_t query = 0; query < nq_; ++query) {
     KnnCandidate* all = part_results_.data() + query * parts_ * plan_.k;
     std::partial_sort(all, all + plan_.k, all + parts_ * plan_.k,
@@ -592,9 +382,9 @@ void Search::merge_parts() {
   }
 }
 
-KnnStatistics Search::run() {
+KnnStatistics KnnSearch::run() {
   order_queries();
-  const BlockShape shape = choose_shape();
+  const KnnBlockShape shape = choose_shape();
   parts_ = shape.parts;
   if (parts_ > 1) part_results_.resize(static_cast<size_t>(checked_mul(checked_mul(nq_, parts_), plan_.k)));
   const Scratch scratch =
@@ -620,10 +410,8 @@ KnnStatistics Search::run() {
   return total;
 }
 
-}  // namespace
-
 KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan) {
-  return Search(device, plan).run();
+  return KnnSearch(device, plan).run();
 }
 
 }  // namespace panda::kernels::cpu

@@ -1,0 +1,115 @@
+// The steps of the certified search: knn_search.cpp walks the gallery, knn_measure.cpp measures what the
+// filter left.
+#pragma once
+
+#include <vector>
+
+#include "kernels/cpu/knn_candidates.h"
+#include "kernels/cpu/knn_search.h"
+#include "kernels/cpu/work.h"
+
+namespace panda::kernels::cpu {
+
+/// Rows measured together: their cache misses overlap.
+constexpr int64_t kMeasuredTogether = 8;
+/// Rows of the gallery widened together where there is no filter.
+constexpr int64_t kExactRows = 32;
+constexpr int64_t kExactQueries = 32;
+
+/// What the filter knows of one query: y = q - mu and the like; see the derivation.
+struct KnnQueryBounds {
+  double product_norm;  ///< b
+  double error;         ///< e
+  double low;           ///< N, rounded down and up
+  double high;
+};
+
+struct KnnBlockShape {
+  int64_t block;  ///< queries per block
+  int64_t blocks;
+  int64_t parts;  ///< of the gallery
+  int64_t thread_bytes;
+};
+
+class KnnSearch {
+ public:
+  KnnSearch(CpuDevice& device, const KnnSearchPlan& plan);
+
+  KnnStatistics run();
+
+ private:
+  /// One thread's memory, laid out for the largest block.
+  struct Memory {
+    double* base;
+    double* beta;
+    double* epsilon;
+    double* norms;
+    KnnQueryBounds* bounds;
+    int32_t* bias;
+    int32_t* thresholds;
+    KnnCandidates* candidates;
+    KnnCandidate* items;
+    KnnHit* hits;
+    double* tau_bounds;  ///< KnnCandidates::bound_count(k) per query
+    double* bounds_now;  ///< capacity(k)
+    double* centered;    ///< d16
+    double* widened;     ///< exact blocks: (kExactQueries + kExactRows) * d16
+    double* distances;   ///< exact blocks: kExactQueries * kExactRows
+    float* query;        ///< d16
+    float* buffers;      ///< kMeasuredTogether * d16
+    char* row_codes;
+    char* codes;
+  };
+  struct Item {
+    Range queries;  ///< in order_
+    Range panels;
+    int64_t part;
+  };
+
+  [[nodiscard]] int64_t thread_bytes(int64_t block) const;
+  [[nodiscard]] Memory memory_at(char* base, int64_t block) const;
+  [[nodiscard]] KnnBlockShape choose_shape() const;
+  void order_queries();
+  void search_item(const Item& item, const Memory& m, KnnStatistics& statistics);
+  double center_query(const float* q, double norm, double* y, double* squares) const;
+  double encode_queries(const Item& item, const Memory& m);
+  void set_base(const Memory& m, int64_t i) const;
+  int64_t walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics);
+  void add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
+                KnnStatistics& statistics);
+  void walk_rows(const Item& item, const Memory& m, int64_t first_row, int64_t end_row,
+                 KnnStatistics& statistics);
+  void exact_block(const Memory& m, int64_t count, int64_t row, int64_t rows) const;
+  void measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
+  [[nodiscard]] int64_t refine(const Memory& m, const float* query, KnnCandidates& candidates,
+                               int64_t measured) const;
+  void measure_rows(const Memory& m, double norm, KnnCandidate* items, int64_t count) const;
+  void make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
+  void write(int64_t query, int64_t part, KnnCandidates& candidates);
+  void merge_parts();
+  void put(int64_t at, double distance, int64_t index) const;
+  [[nodiscard]] double distance_of(double sum, double query_norm, int64_t row) const;
+  [[nodiscard]] const float* query_row(int64_t query, float* buffer) const {
+    return plan_.queries.row(query, buffer);
+  }
+  [[nodiscard]] ExactTerm term() const { return l2_ ? ExactTerm::kSquaredDifference : ExactTerm::kProduct; }
+
+  CpuDevice& device_;
+  const KnnSearchPlan& plan_;
+  const CpuKnnIndex& index_;
+  const KnnKernels& kernels_;
+  int64_t nq_;
+  int64_t nb_;
+  int64_t d_;
+  int64_t d16_;
+  double eta_;
+  bool l2_;
+  double factor_;
+  bool filter_;
+  int64_t parts_ = 1;
+  std::vector<int64_t> order_;
+  std::vector<float> largest_;  ///< by query: the largest component
+  std::vector<KnnCandidate> part_results_;
+};
+
+}  // namespace panda::kernels::cpu
