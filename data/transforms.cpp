@@ -8,6 +8,23 @@
 
 namespace panda::data {
 
+namespace {
+
+/// Extents of the whole image after the resize.
+Extent resized_extent(const ImageTransform& transform, int64_t height, int64_t width) {
+  switch (transform.resize_mode) {
+    case ImageTransform::ResizeMode::kShortSide:
+      return short_side_extent(height, width, transform.resize);
+    case ImageTransform::ResizeMode::kSquare:
+      return {transform.resize, transform.resize};
+    case ImageTransform::ResizeMode::kNone:
+      break;
+  }
+  return {height, width};
+}
+
+}  // namespace
+
 void ImageTransform::check() const {
   PANDA_CHECK(crop >= 1, "transform: crop ", crop, ", expected at least 1");
   PANDA_CHECK(resize_mode == ResizeMode::kNone || resize >= crop, "transform: crop ", crop,
@@ -31,26 +48,39 @@ Image ImageTransform::pixels(const Image& image) const {
     converted = to_rgb(image);
     input = &converted;
   }
-  Extent extent{input->height, input->width};
-  if (resize_mode == ResizeMode::kShortSide) extent = short_side_extent(input->height, input->width, resize);
-  if (resize_mode == ResizeMode::kSquare) extent = {resize, resize};
+  const Extent extent = resized_extent(*this, input->height, input->width);
   const Region region = center_region(extent.height, extent.width, crop, crop);
   Image small = resize_bilinear_region(*input, extent.height, extent.width, region);
   return channels == 3 && small.channels != 3 ? to_rgb(small) : small;
 }
 
-void ImageTransform::apply(const Image& image, float* out) const {
-  const Image small = pixels(image);
-  const int64_t count = crop * crop;
+ResizePlan ImageTransform::plan(int64_t height, int64_t width) const {
+  check();
+  const Extent extent = resized_extent(*this, height, width);
+  return resize_plan(height, width, extent.height, extent.width,
+                     center_region(extent.height, extent.width, crop, crop));
+}
+
+Tensor ImageTransform::levels() const {
+  check();
+  Tensor table(host(), DType::kF32, Shape{channels, 256}, "levels");
   for (int64_t c = 0; c < channels; ++c) {
     const auto channel = static_cast<size_t>(c);
-    std::array<float, 256> table;
-    for (size_t v = 0; v < table.size(); ++v) {
-      table[v] = (static_cast<float>(v) / 255.0F - mean[channel]) / stddev[channel];
-    }
+    for (int64_t v = 0; v < 256; ++v)
+      table.data<float>()[c * 256 + v] = (static_cast<float>(v) / 255.0F - mean[channel]) / stddev[channel];
+  }
+  return table;
+}
+
+void ImageTransform::apply(const Image& image, float* out) const {
+  const Image small = pixels(image);
+  const Tensor table = levels();
+  const int64_t count = crop * crop;
+  for (int64_t c = 0; c < channels; ++c) {
+    const float* level = table.data<float>() + c * 256;
     const uint8_t* in = small.pixels.data() + c;
     float* plane = out + c * count;
-    for (int64_t i = 0; i < count; ++i) plane[i] = table[in[i * channels]];
+    for (int64_t i = 0; i < count; ++i) plane[i] = level[in[i * channels]];
   }
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "data/image.h"
+#include "data/resize.h"
 #include "kernels/tensor/tensor.h"
 
 namespace panda::data {
@@ -39,6 +40,11 @@ struct ImageTransform {
   /// The 8-bit picture that the network sees: `channels` x crop x crop before scaling. Throws InvalidArgument
   /// if the image is smaller than the crop (kNone only).
   [[nodiscard]] Image pixels(const Image& image) const;
+
+  /// How pixels() resizes an image of these extents.
+  [[nodiscard]] ResizePlan plan(int64_t height, int64_t width) const;
+  /// The float of each 8-bit level: f32 channels,256 on the host.
+  [[nodiscard]] Tensor levels() const;
 
   /// Writes channels * crop * crop floats, C,H,W dense.
   void apply(const Image& image, float* out) const;

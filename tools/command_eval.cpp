@@ -69,7 +69,7 @@ int run_eval(const ParsedOptions& options, Context& context) {
   const data::Dataset dataset = open_dataset(options, false, true);
   context.detail(dataset.description);
   const data::ImageSet& images = *dataset.test;
-  const std::unique_ptr<Device> device = open_device(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const anomaly::Dn2 model = anomaly::Dn2::load(*device, anomaly::FittedModelFile(model_path));
   const std::optional<ChosenThreshold> threshold = choose_threshold(options, model);

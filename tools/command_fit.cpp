@@ -174,7 +174,7 @@ int run_fit_dn2(const ParsedOptions& options, Context& context) {
   const std::string& weights_path = options.text("weights");
   const anomaly::Dn2Options dn2 = dn2_options(options);
   check_output(path, weights_path, options.flag("force"));
-  const std::unique_ptr<Device> device = open_device(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const std::unique_ptr<NamedTensors> weights =
       weights::with_torchvision_names(weights::open_weights(weights_path));

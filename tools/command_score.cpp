@@ -45,7 +45,7 @@ int run_score(const ParsedOptions& options, Context& context) {
   const std::string& model_path = options.positionals()[0];
   const std::vector<std::string> paths(options.positionals().begin() + 1, options.positionals().end());
   const std::unique_ptr<data::ImageSet> images = data::open_image_files(data::list_images(paths));
-  const std::unique_ptr<Device> device = open_device(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const anomaly::Dn2 model = anomaly::Dn2::load(*device, anomaly::FittedModelFile(model_path));
   const std::optional<ChosenThreshold> threshold = choose_threshold(options, model);

@@ -100,13 +100,13 @@ void conv2d_forward(Device& device, const Conv2dForwardArgs& args) {
   GpuDevice& gpu = gpu_device(device);
   switch (gpu.precision()) {
     case Precision::kF32:
-      return conv2d_forward_as<F32Kind>(gpu, args);
+      return conv2d_forward_as<F32Kind>(gpu, args, kMaxPixels);
     case Precision::kTf32:
-      return conv2d_forward_as<Tf32Kind>(gpu, args);
+      return conv2d_forward_as<Tf32Kind>(gpu, args, kMaxPixels);
     case Precision::kF16:
-      return conv2d_forward_as<F16Kind>(gpu, args);
+      return conv2d_forward_as<F16Kind>(gpu, args, kMaxPixels);
     case Precision::kBF16:
-      return conv2d_forward_as<BF16Kind>(gpu, args);
+      return conv2d_forward_as<BF16Kind>(gpu, args, kMaxPixels);
   }
 }
 

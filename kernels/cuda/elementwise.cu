@@ -16,7 +16,7 @@ namespace panda::kernels::PANDA_TARGET {
 namespace {
 
 template <UnaryOp kOp>
-__device__ float apply(float x, float slope) {
+__device__ float apply(float x, double slope) {
   if constexpr (kOp == UnaryOp::kRelu) return x < 0 ? 0.0F : x;  // a comparison: fmaxf would lose a NaN
   if constexpr (kOp == UnaryOp::kAbs) return fabsf(x);
   if constexpr (kOp == UnaryOp::kSquare) return x * x;
@@ -27,8 +27,8 @@ __device__ float apply(float x, float slope) {
     const float e = expf(-fabsf(x));
     return (x < 0 ? e : 1.0F) / (1.0F + e);
   }
-  if constexpr (kOp == UnaryOp::kLeakyRelu) return x < 0 ? slope * x : x;
-  if constexpr (kOp == UnaryOp::kElu) return x < 0 ? slope * expm1f(x) : x;
+  if constexpr (kOp == UnaryOp::kLeakyRelu) return x < 0 ? static_cast<float>(slope * x) : x;
+  if constexpr (kOp == UnaryOp::kElu) return x < 0 ? static_cast<float>(slope * expm1f(x)) : x;
 }
 
 template <BinaryOp kOp>
@@ -41,7 +41,8 @@ __device__ float apply(float a, float b) {
 
 // x and y may be the same memory: no __restrict__.
 template <UnaryOp kOp, int kPack>
-__global__ void __launch_bounds__(kBlockThreads) unary(const float* x, float* y, int64_t count, float slope) {
+__global__ void __launch_bounds__(kBlockThreads)
+    unary(const float* x, float* y, int64_t count, double slope) {
   const int64_t begin = thread_index() * kPack;
   if (begin + kPack <= count) {
     Pack<float, kPack> pack = load_pack<kPack>(x + begin);
@@ -71,7 +72,7 @@ void launch_unary(GpuDevice& device, const UnaryForwardArgs& args) {
   constexpr int kPack = kPackOf<float>;
   const auto* x = args.x.data<float>();
   auto* y = args.y.data<float>();
-  const auto slope = static_cast<float>(args.slope);
+  const double slope = args.slope;
   const int64_t count = stored_numel(args.y.shape(), args.y.layout());
   if (packs_fit(x, 16) && packs_fit(y, 16)) {
     PANDA_LAUNCH((unary<kOp, kPack>), grid_for(count, kBlockThreads * kPack), dim3(kBlockThreads), 0, device,

@@ -12,5 +12,6 @@ set(PANDA_GPU_KERNEL_SOURCES
   knn.cu
   pool2d.cu
   reduce.cu
+  resize.cu
   rows.cu
 )

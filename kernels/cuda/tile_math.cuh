@@ -153,8 +153,8 @@ class FmaMath {
   static constexpr int kTileM = kTileM_;
   static constexpr int kTileN = kTileN_;
   static constexpr int kThreads = kTileM * kTileN >= 128 * 128 ? 256 : 128;
-  /// Blocks that share a multiprocessor, by registers: 64 sums and 36 operands a thread, and what the compiler
-  /// loads ahead, leave room for 12 warps at 128 x 64 and for 8 at 128 x 128.
+  /// Blocks that share a multiprocessor, by registers: 64 sums and 36 operands a thread, and what the
+  /// compiler loads ahead, leave room for 12 warps at 128 x 64 and for 8 at 128 x 128.
   static constexpr int kBlocks = kTileM * kTileN == 128 * 128 ? 1 : kTileM * kTileN == 128 * 64 ? 3 : 4;
 
   __device__ explicit FmaMath(int thread) {
@@ -178,10 +178,9 @@ class FmaMath {
       for (int j = 0; j < kCountN; ++j) {
         const Vector<float> column = chunk_at(b + (b_offset_ ^ chunk * kChunkBytes) + j * kGridN * kRowBytes);
 #pragma unroll
-        for (int d = 0; d < Vector<float>::kSize; ++d)
+        for (int d = 0; d < kPackOf<float>; ++d)
 #pragma unroll
-          for (int i = 0; i < kCountM; ++i)
-            sums_[i][j] = fmaf(rows[i].values[d], column.values[d], sums_[i][j]);
+          for (int i = 0; i < kCountM; ++i) sums_[i][j] = fmaf(rows[i].at[d], column.at[d], sums_[i][j]);
       }
     }
   }
@@ -202,7 +201,7 @@ class FmaMath {
   static_assert(kGridM % 8 == 0 && kGridN % 8 == 0 && kCountN * kGridN == kTileN);
 
   __device__ static Vector<float> chunk_at(const unsigned char* place) {
-    return load_vector(reinterpret_cast<const float*>(place));
+    return load_pack<kPackOf<float>>(reinterpret_cast<const float*>(place));
   }
 
   int m_, n_;

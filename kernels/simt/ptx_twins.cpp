@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/simt/race.h"
 #include "kernels/simt/runtime.h"
 #include "kernels/tensor/dtype.h"
 #include "kernels/tensor/error.h"
@@ -23,6 +24,7 @@ void require_aligned16(const void* pointer, const char* what, const Site& site) 
 }
 
 void land(const PendingCopy& copy) {
+  race::write(copy.destination, kCopyBytes);
   std::memcpy(copy.destination, copy.source, static_cast<size_t>(copy.valid_bytes));
   std::memset(copy.destination + copy.valid_bytes, 0, static_cast<size_t>(kCopyBytes - copy.valid_bytes));
 }
@@ -74,6 +76,7 @@ void ldmatrix(uint32_t* registers, const void* row, const Site& site) {
   if (lane_index() < 8 * kMatrices) {  // the other lanes' addresses are not used
     require_aligned16(row, "the row's address", site);
     require_shared(row, 16, site);
+    race::read(row, 16);
   }
   rendezvous(kAllLanes, &own, complete_ldmatrix<kMatrices, kTranspose>, site);
 }
@@ -185,10 +188,12 @@ void cp_async16(void* shared, const void* global, int valid_bytes, const char* f
   if (valid_bytes < 0 || valid_bytes > kCopyBytes)
     fail(site, text(valid_bytes, " valid bytes, expected 0..16"));
   require_shared(shared, kCopyBytes, site);
+  race::read(global, static_cast<size_t>(valid_bytes));
   Thread& self = *runtime.current;
   const PendingCopy copy = {static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global),
                             valid_bytes, self.copy_groups, site};
   if (compute_capability() < 80) return land(copy);
+  race::copy_issued(shared, kCopyBytes);
   std::memset(shared, poison_byte(), kCopyBytes);
   self.copies.push_back(copy);
 }

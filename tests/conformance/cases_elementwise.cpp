@@ -49,7 +49,8 @@ void run_unary(const Subject& s, UnaryOp op, const Tensor& x, bool in_place, Ali
   const GuardedTensor fresh = output(s, x.shape(), Layout::kDense, alignment);
   const GuardedTensor& y = in_place ? placed : fresh;
   kernels::unary_forward(s.device, {op, placed.view(), y.view()});
-  const bool transcendental = op == UnaryOp::kExp || op == UnaryOp::kLog || op == UnaryOp::kSigmoid;
+  const bool transcendental =
+      op == UnaryOp::kExp || op == UnaryOp::kLog || op == UnaryOp::kSigmoid || op == UnaryOp::kElu;
   expect_matches(y, expected, ulp_tolerance(expected, transcendental ? 2.5 : 0), Zeros::kExpected);
 }
 
