@@ -70,11 +70,11 @@ void pack_filter(Device& device, const float* filter, Conv2dFilter& prepared) {
   auto* packed = prepared.packed.data<float>();
   switch (static_cast<ConvAlgorithm>(prepared.algorithm)) {
     case ConvAlgorithm::kDirect:
-      return pack_direct(filter, prepared, packed);
+      return pack_direct(cpu_device(device), filter, prepared, packed);
     case ConvAlgorithm::kNarrow:
       return pack_narrow(filter, prepared, packed);
     case ConvAlgorithm::kWinograd:
-      return pack_winograd(device.threads(), filter, prepared, packed);
+      return pack_winograd(cpu_device(device), filter, prepared, packed);
   }
 }
 

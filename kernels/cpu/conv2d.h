@@ -49,9 +49,9 @@ struct ConvProblem {
 /// Packs a dense filter k,c,r,s of `prepared` for prepared.algorithm, into the memory it has if that fits.
 void pack_filter(Device& device, const float* filter, Conv2dFilter& prepared);
 
-void pack_direct(const float* filter, Conv2dFilter& prepared, float* packed);
+void pack_direct(CpuDevice& device, const float* filter, Conv2dFilter& prepared, float* packed);
 void pack_narrow(const float* filter, Conv2dFilter& prepared, float* packed);
-void pack_winograd(ThreadPool& threads, const float* filter, Conv2dFilter& prepared, float* packed);
+void pack_winograd(CpuDevice& device, const float* filter, Conv2dFilter& prepared, float* packed);
 [[nodiscard]] int64_t packed_floats(const Conv2dFilter& prepared);
 
 void conv2d_direct(const ConvProblem& problem);

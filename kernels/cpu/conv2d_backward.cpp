@@ -48,6 +48,10 @@ void turn_filter(CpuDevice& device, const float* filter, const Conv2dTransposedF
       for (int64_t c = block * kChannelBlock; c < end; ++c) {
         const float* from = filter + (k * f.c + c) * f.r * f.s;
         float* to = turned + (c * f.k + k) * taps_h * taps_w;
+        if (g.stride_h == 1 && g.stride_w == 1) {
+          for (int64_t tap = 0, last = f.r * f.s - 1; tap <= last; ++tap) to[tap] = from[last - tap];
+          continue;
+        }
         for (int64_t u = 0; u < taps_h; ++u) {
           for (int64_t v = 0; v < taps_w; ++v) {
             to[u * taps_w + v] =

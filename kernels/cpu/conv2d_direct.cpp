@@ -317,19 +317,26 @@ void conv2d_direct(const ConvProblem& problem) {
   });
 }
 
-void pack_direct(const float* filter, Conv2dFilter& f, float* packed) {
+void pack_direct(CpuDevice& device, const float* filter, Conv2dFilter& f, float* packed) {
   const int64_t taps = f.r * f.s;
-  for (int64_t kb = 0; kb < ceil_div(f.k, kFilterBlock); ++kb) {
-    for (int64_t cb = 0; cb < ceil_div(f.c, kChannelBlock); ++cb) {
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        for (int64_t c = cb * kChannelBlock; c < (cb + 1) * kChannelBlock; ++c) {
-          for (int64_t k = kb * kFilterBlock; k < (kb + 1) * kFilterBlock; ++k) {
-            *packed++ = c < f.c && k < f.k ? filter[(k * f.c + c) * taps + tap] : 0.0f;
-          }
-        }
+  const int64_t c_blocks = ceil_div(f.c, kChannelBlock);
+  const int64_t tile = taps * kChannelBlock * kFilterBlock;
+  device.threads().parallel_for(ceil_div(f.k, kFilterBlock) * c_blocks, [&](int64_t item, int) {
+    const int64_t k_begin = item / c_blocks * kFilterBlock;
+    const int64_t c_begin = item % c_blocks * kChannelBlock;
+    const int64_t k_count = std::min(kFilterBlock, f.k - k_begin);
+    const int64_t c_count = std::min(kChannelBlock, f.c - c_begin);
+    float* to = packed + item * tile;
+    if (k_count < kFilterBlock || c_count < kChannelBlock)
+      std::memset(to, 0, static_cast<size_t>(tile) * sizeof(float));
+    for (int64_t k = 0; k < k_count; ++k) {
+      const float* from = filter + ((k_begin + k) * f.c + c_begin) * taps;
+      for (int64_t c = 0; c < c_count; ++c) {
+        for (int64_t tap = 0; tap < taps; ++tap)
+          to[(tap * kChannelBlock + c) * kFilterBlock + k] = from[c * taps + tap];
       }
     }
-  }
+  });
 }
 
 void pack_narrow(const float* filter, Conv2dFilter& f, float* packed) {

@@ -46,22 +46,6 @@ std::array<std::array<double, 3>, 6> filter_transform() {
            {0, 0, 1}}};
 }
 
-/// u[36] = G g G^T, in f64.
-void transform_filter(const std::array<std::array<double, 3>, 6>& transform, const float* g, double* u) {
-  double rows[6][3];
-  for (size_t i = 0; i < 6; ++i) {
-    for (size_t j = 0; j < 3; ++j) {
-      rows[i][j] = transform[i][0] * g[j] + transform[i][1] * g[3 + j] + transform[i][2] * g[6 + j];
-    }
-  }
-  for (size_t i = 0; i < 6; ++i) {
-    for (size_t j = 0; j < 6; ++j) {
-      u[i * 6 + j] =
-          rows[i][0] * transform[j][0] + rows[i][1] * transform[j][1] + rows[i][2] * transform[j][2];
-    }
-  }
-}
-
 struct Plan {
   int64_t tiles_h;
   int64_t tiles_w;
@@ -181,20 +165,20 @@ void conv2d_winograd(const ConvProblem& problem) {
   });
 }
 
-void pack_winograd(ThreadPool& threads, const float* filter, Conv2dFilter& f, float* packed) {
+void pack_winograd(CpuDevice& device, const float* filter, Conv2dFilter& f, float* packed) {
   const int64_t c_stored = round_up(f.c, kChannelBlock);
   const auto transform = filter_transform();
-  threads.parallel_for(ceil_div(f.k, kFilterBlock), [&](int64_t kb, int) {
+  device.threads().parallel_for(ceil_div(f.k, kFilterBlock), [&](int64_t kb, int) {
     float* block = packed + kb * kPoints * c_stored * kFilterBlock;
+    const int64_t k_count = std::min(kFilterBlock, f.k - kb * kFilterBlock);
+    float taps[9 * kFilterBlock] = {};  // zeros where there is no filter
     for (int64_t c = 0; c < c_stored; ++c) {
-      for (int64_t i = 0; i < kFilterBlock; ++i) {
-        const int64_t k = kb * kFilterBlock + i;
-        double u[kPoints] = {};
-        if (c < f.c && k < f.k) transform_filter(transform, filter + (k * f.c + c) * 9, u);
-        for (int64_t point = 0; point < kPoints; ++point) {
-          block[(point * c_stored + c) * kFilterBlock + i] = static_cast<float>(u[point]);
-        }
+      for (int64_t i = 0; i < k_count; ++i) {
+        const float* from = filter + ((kb * kFilterBlock + i) * f.c + c) * 9;
+        for (int64_t t = 0; t < 9; ++t) taps[t * kFilterBlock + i] = c < f.c ? from[t] : 0.0f;
       }
+      device.micro().winograd_filter(taps, transform[0].data(), block + c * kFilterBlock,
+                                     c_stored * kFilterBlock);
     }
   });
 }

@@ -260,6 +260,7 @@ struct MicroKernels {
                     int64_t y_stride);
   void (*winograd_input)(const WinogradInputArgs& args);
   void (*winograd_output)(const WinogradOutputArgs& args);
+  void (*winograd_filter)(const float* g, const double* transform, float* u, int64_t stride);
   void (*linear)(const LinearArgs& args);
   void (*max_pool_row)(const PoolRowArgs& args);
   void (*avg_pool_row)(const PoolRowArgs& args);

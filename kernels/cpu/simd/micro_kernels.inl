@@ -27,6 +27,7 @@ const MicroKernels kKernels = {
     .transpose = transpose,
     .winograd_input = winograd_input,
     .winograd_output = winograd_output,
+    .winograd_filter = winograd_filter,
     .linear = linear,
     .max_pool_row = max_pool_row,
     .avg_pool_row = avg_pool_row,

@@ -141,25 +141,39 @@ double dot(const float* a, const float* b, int64_t count) {
   return total_of(lanes);
 }
 
-void ewc_block(const EwcBlockArgs& a) {
-  count_call();
+/// `count` <= 16 elements from i, lane by lane. Constant 16 in the main loop, so that it vectorises.
+template <bool kAnchor, bool kImportance>
+PANDA_INLINE void ewc_lanes(const EwcBlockArgs& a, int64_t i, int count, double* norm, double* away_squares) {
+  for (int j = 0; j < count; ++j) {
+    double g = a.gradient[i + j];
+    if (kAnchor) {
+      const double away = static_cast<double>(a.theta[i + j]) - a.anchor[i + j];
+      const double weighted = kImportance ? a.importance[i + j] * away : away;
+      const float moved = static_cast<float>(g + a.strength * weighted);
+      a.gradient[i + j] = moved;
+      away_squares[j] += weighted * away;
+      g = moved;
+    }
+    norm[j] += g * g;
+  }
+}
+
+template <bool kAnchor, bool kImportance>
+PANDA_INLINE void ewc_of(const EwcBlockArgs& a) {
   double norm[16] = {};
   double away_squares[16] = {};
-  for (int64_t i = 0; i < a.count; i += 16) {
-    const int lanes = static_cast<int>(a.count - i < 16 ? a.count - i : 16);
-    for (int j = 0; j < lanes; ++j) {
-      if (a.anchor != nullptr) {
-        const double away = static_cast<double>(a.theta[i + j]) - a.anchor[i + j];
-        const double weighted = a.importance != nullptr ? a.importance[i + j] * away : away;
-        a.gradient[i + j] = static_cast<float>(a.gradient[i + j] + a.strength * weighted);
-        away_squares[j] += weighted * away;
-      }
-      const double g = a.gradient[i + j];
-      norm[j] += g * g;
-    }
-  }
+  int64_t i = 0;
+  for (; i + 16 <= a.count; i += 16) ewc_lanes<kAnchor, kImportance>(a, i, 16, norm, away_squares);
+  ewc_lanes<kAnchor, kImportance>(a, i, static_cast<int>(a.count - i), norm, away_squares);
   *a.squared_norm = total_of(norm);
   *a.penalty = a.strength / 2 * total_of(away_squares);
+}
+
+void ewc_block(const EwcBlockArgs& a) {
+  count_call();
+  if (a.anchor == nullptr) return ewc_of<false, false>(a);
+  if (a.importance == nullptr) return ewc_of<true, false>(a);
+  ewc_of<true, true>(a);
 }
 
 void sgd_block(const SgdBlockArgs& a) {

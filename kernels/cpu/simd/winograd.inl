@@ -141,3 +141,27 @@ void winograd_output(const WinogradOutputArgs& a) {
     }
   }
 }
+
+/// u[point][32] = G g G^T of 32 filters at once, in f64: g[tap][32], transform = G, 6x3, points `stride`
+/// floats apart.
+void winograd_filter(const float* g, const double* transform, float* u, int64_t stride) {
+  count_call();
+  for (int k = 0; k < kFilterBlock; k += kDoubleLanes) {
+    VD tap[9];
+#pragma GCC unroll 9
+    for (int t = 0; t < 9; ++t) tap[t] = widen(g + t * kFilterBlock + k);
+    for (int i = 0; i < 6; ++i) {
+      const double* a = transform + i * 3;
+      VD row[3];
+#pragma GCC unroll 3
+      for (int j = 0; j < 3; ++j) row[j] = tap[j] * a[0] + tap[3 + j] * a[1] + tap[6 + j] * a[2];
+#pragma GCC unroll 6
+      for (int j = 0; j < 6; ++j) {
+        const double* b = transform + j * 3;
+        const VD value = row[0] * b[0] + row[1] * b[1] + row[2] * b[2];
+        *reinterpret_cast<VHalfUnaligned*>(u + (i * 6 + j) * stride + k) =
+            __builtin_convertvector(value, VHalf);
+      }
+    }
+  }
+}
