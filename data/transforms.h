@@ -40,6 +40,10 @@ struct ImageTransform {
   /// if the image is smaller than the crop (kNone only).
   [[nodiscard]] Image pixels(const Image& image) const;
 
+  /// The mask (one channel, height x width of its image) where `pixels` takes the image: crop x crop, 255
+  /// where at least half of the pixel's area is anomalous (mask values of 128 and above), else 0.
+  [[nodiscard]] Image mask(const Image& mask) const;
+
   /// Writes channels * crop * crop floats, C,H,W dense.
   void apply(const Image& image, float* out) const;
   /// The same as a host tensor f32 1,C,crop,crop.
