@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/elementwise.h"
 #include "kernels/knn.h"
@@ -12,9 +13,15 @@ namespace panda::anomaly {
 
 namespace {
 
-/// Rows of queries searched between two reports of progress: a fraction of a second against 5,000 vectors of
-/// width 2048 on one core.
-constexpr int64_t kQueryRows = 256;
+/// Multiply-adds between two reports of progress: a fraction of a second on one core.
+constexpr int64_t kWorkPerReport = int64_t{1} << 34;
+
+/// Rows of queries searched at once: full blocks of the search, unless the gallery is so large that a report
+/// would be long in coming.
+int64_t query_rows(const kernels::KnnGallery& gallery) {
+  const int64_t work_per_row = std::max<int64_t>(gallery.size() * gallery.dimension(), 1);
+  return std::clamp<int64_t>(kWorkPerReport / work_per_row, 256, 8192);
+}
 
 bool uses_neighbours(ScoreRule rule) {
   return rule != ScoreRule::kCenter;
@@ -73,11 +80,13 @@ struct Neighbours {
   Tensor indices;    ///< i64 nq,k on the host
 };
 
-Neighbours search(Device& device, const ConstTensorView& queries, const ConstTensorView& gallery, int64_t k) {
+Neighbours search(Device& device, const ConstTensorView& queries, const kernels::KnnGallery& gallery,
+                  int64_t k) {
   const Shape shape{queries.shape()[0], k};
   Tensor distances(device, DType::kF64, shape, "knn distances");
   Tensor indices(device, DType::kI64, shape, "knn indices");
-  kernels::knn_search(device, {queries, gallery, k, distances, indices});
+  kernels::knn_gallery_search(
+      device, {.queries = queries, .gallery = &gallery, .k = k, .distances = distances, .indices = indices});
   device.synchronize();
   return {on_host(distances), on_host(indices)};
 }
@@ -141,7 +150,12 @@ FeatureScorer::FeatureScorer(Device& device, const ConstTensorView& reference, c
   } else {
     PANDA_CHECK(rows == 1, "scoring: the center has ", rows, " rows, expected 1");
   }
-  reference_ = clone_to(reference, uses_neighbours(options.rule) ? device : host(), "gallery");
+  set_reference(clone_to(reference, uses_neighbours(options.rule) ? device : host(), "gallery"));
+}
+
+void FeatureScorer::set_reference(Tensor reference) {
+  reference_ = std::move(reference);
+  if (uses_neighbours(options_.rule)) gallery_ = kernels::KnnGallery(*device_, reference_);
 }
 
 FeatureScorer FeatureScorer::fit(Device& device, const ConstTensorView& features,
@@ -154,8 +168,8 @@ FeatureScorer FeatureScorer::fit(Device& device, const ConstTensorView& features
               n == 1 ? "" : "s", n == 1 ? " is" : " are", " fewer than k=", options.k);
   check_finite(features);
   FeatureScorer scorer(device, options);
-  scorer.reference_ = scorer.prepared(features);
-  if (!uses_neighbours(options.rule)) scorer.reference_ = mean_of_rows(scorer.reference_);
+  Tensor reference = scorer.prepared(features);
+  scorer.set_reference(uses_neighbours(options.rule) ? reference : mean_of_rows(reference));
   return scorer;
 }
 
@@ -190,12 +204,13 @@ std::vector<double> FeatureScorer::score(const ConstTensorView& features, Progre
   const int64_t n = features.shape()[0];
   std::vector<double> scores;
   scores.reserve(static_cast<size_t>(n));
-  for (int64_t begin = 0; begin < n; begin += kQueryRows) {
-    const int64_t end = std::min(n, begin + kQueryRows);
+  const int64_t step = uses_neighbours(options_.rule) ? query_rows(gallery_) : 256;
+  for (int64_t begin = 0; begin < n; begin += step) {
+    const int64_t end = std::min(n, begin + step);
     const Tensor queries = prepared(features.rows(begin, end));
     const std::vector<double> block =
         uses_neighbours(options_.rule)
-            ? knn_scores(options_.rule, search(*device_, queries, reference_, options_.k).distances)
+            ? knn_scores(options_.rule, search(*device_, queries, gallery_, options_.k).distances)
             : center_scores(queries);
     scores.insert(scores.end(), block.begin(), block.end());
     report_progress(progress, "scoring", end, n);
@@ -225,10 +240,11 @@ std::vector<double> FeatureScorer::leave_one_out_scores(const ConstTensorView& f
               features.shape(), " with a gallery of ", reference_.shape());
   std::vector<double> scores;
   scores.reserve(static_cast<size_t>(n));
-  for (int64_t begin = 0; begin < n; begin += kQueryRows) {
-    const int64_t end = std::min(n, begin + kQueryRows);
+  const int64_t step = query_rows(gallery_);
+  for (int64_t begin = 0; begin < n; begin += step) {
+    const int64_t end = std::min(n, begin + step);
     // The gallery holds the prepared training features in the same order.
-    const Neighbours found = search(*device_, reference_.view().rows(begin, end), reference_, k + 1);
+    const Neighbours found = search(*device_, reference_.view().rows(begin, end), gallery_, k + 1);
     Tensor kept(host(), DType::kF64, {end - begin, k}, "knn distances");
     for (int64_t i = 0; i < end - begin; ++i) {
       drop_self(found.distances.data<double>() + i * (k + 1), found.indices.data<int64_t>() + i * (k + 1), k,

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/knn.h"
 #include "kernels/tensor/progress.h"
 #include "kernels/tensor/tensor.h"
 
@@ -74,11 +75,14 @@ class FeatureScorer {
   FeatureScorer(Device& device, const ScoreOptions& options) : device_(&device), options_(options) {}
   /// features on device_, normalised if so asked.
   [[nodiscard]] Tensor prepared(const ConstTensorView& features) const;
+  /// Makes the gallery of the reference, for the rules that search it.
+  void set_reference(Tensor reference);
   [[nodiscard]] std::vector<double> center_scores(const ConstTensorView& features) const;
 
   Device* device_;
   ScoreOptions options_;
   Tensor reference_;
+  kernels::KnnGallery gallery_;
 };
 
 }  // namespace panda::anomaly

@@ -21,14 +21,6 @@ namespace {
 constexpr int64_t kMaxExtent = int64_t{1} << 24;
 constexpr int64_t kRowsPerBlock = 16;
 
-/// For each of a range of output positions: the first input position, how many, and their weights.
-struct Taps {
-  std::vector<int64_t> first;
-  std::vector<int64_t> count;
-  std::vector<int32_t> weights;  // stride apart
-  int64_t stride = 0;
-};
-
 /// Weights of output positions [begin, begin + size) when `in` samples become `out`.
 Taps bilinear_taps(int64_t in, int64_t out, int64_t begin, int64_t size) {
   const double scale = static_cast<double>(in) / static_cast<double>(out);
@@ -163,8 +155,19 @@ Image resize_columns(const Image& image, int64_t height, const Region& region) {
 /// Which pass comes first decides where the 8-bit rounding falls. Pillow 13 shrinks columns first where the
 /// height loses more than twice what the width loses (determined by experiment: 6,000 sizes, no exception);
 /// older versions always begin with rows.
-bool columns_first(const Image& image, int64_t height, int64_t width) {
-  return height < image.height && image.height - height > 2 * (image.width - width);
+bool columns_first(int64_t image_height, int64_t image_width, int64_t height, int64_t width) {
+  return height < image_height && image_height - height > 2 * (image_width - width);
+}
+
+void check_resize(int64_t image_height, int64_t image_width, int64_t height, int64_t width,
+                  const Region& region) {
+  PANDA_CHECK(image_height >= 1 && image_width >= 1, "resize_bilinear: the image is empty");
+  PANDA_CHECK(height >= 1 && width >= 1 && height <= kMaxExtent && width <= kMaxExtent,
+              "resize_bilinear: to ", width, " x ", height, ", expected 1 to ", kMaxExtent, " along a side");
+  PANDA_CHECK(region.top >= 0 && region.left >= 0 && region.height >= 1 && region.width >= 1 &&
+                  region.top <= height - region.height && region.left <= width - region.width,
+              "resize_bilinear: region ", region.width, " x ", region.height, " at ", region.left, ", ",
+              region.top, " is not inside ", width, " x ", height);
 }
 
 }  // namespace
@@ -174,13 +177,7 @@ Image resize_bilinear(const Image& image, int64_t height, int64_t width) {
 }
 
 Image resize_bilinear_region(const Image& image, int64_t height, int64_t width, const Region& region) {
-  PANDA_CHECK(image.height >= 1 && image.width >= 1, "resize_bilinear: the image is empty");
-  PANDA_CHECK(height >= 1 && width >= 1 && height <= kMaxExtent && width <= kMaxExtent,
-              "resize_bilinear: to ", width, " x ", height, ", expected 1 to ", kMaxExtent, " along a side");
-  PANDA_CHECK(region.top >= 0 && region.left >= 0 && region.height >= 1 && region.width >= 1 &&
-                  region.top <= height - region.height && region.left <= width - region.width,
-              "resize_bilinear: region ", region.width, " x ", region.height, " at ", region.left, ", ",
-              region.top, " is not inside ", width, " x ", height);
+  check_resize(image.height, image.width, height, width, region);
   // A pass whose size does not change is the identity and is left out.
   const bool rows = width != image.width;
   const bool columns = height != image.height;
@@ -190,7 +187,7 @@ Image resize_bilinear_region(const Image& image, int64_t height, int64_t width, 
                        region.height);
   }
   if (!rows) return resize_columns(image, height, region);
-  if (columns_first(image, height, width)) {
+  if (columns_first(image.height, image.width, height, width)) {
     const Taps taps = bilinear_taps(image.width, width, region.left, region.width);
     const int64_t first = taps.first.front();
     const int64_t count = taps.first.back() + taps.count.back() - first;
@@ -202,6 +199,14 @@ Image resize_bilinear_region(const Image& image, int64_t height, int64_t width, 
   const int64_t count = taps.first.back() + taps.count.back() - first;
   const Taps row_taps = bilinear_taps(image.width, width, region.left, region.width);
   return blend_columns(resize_rows(image, 0, row_taps, first, count), first, taps);
+}
+
+ResizePlan resize_plan(int64_t image_height, int64_t image_width, int64_t height, int64_t width,
+                       const Region& region) {
+  check_resize(image_height, image_width, height, width, region);
+  return {bilinear_taps(image_height, height, region.top, region.height),
+          bilinear_taps(image_width, width, region.left, region.width),
+          columns_first(image_height, image_width, height, width)};
 }
 
 Extent short_side_extent(int64_t height, int64_t width, int64_t size) {

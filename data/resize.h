@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "data/image.h"
 
@@ -28,6 +29,25 @@ struct Region {
 /// `region` of resize_bilinear(image, height, width), computing no more than that.
 [[nodiscard]] Image resize_bilinear_region(const Image& image, int64_t height, int64_t width,
                                            const Region& region);
+
+/// For each of a range of output positions along one axis: the first input position, how many, and their
+/// weights, `stride` apart, with 22 fractional bits.
+struct Taps {
+  std::vector<int64_t> first;
+  std::vector<int64_t> count;
+  std::vector<int32_t> weights;
+  int64_t stride = 0;
+};
+
+/// The tables of resize_bilinear_region, for whoever computes it elsewhere: a pass along each axis, rounded
+/// to 8 bits. A pass whose size does not change is in it too; it is the identity.
+struct ResizePlan {
+  Taps along_height;
+  Taps along_width;
+  bool height_first = false;
+};
+[[nodiscard]] ResizePlan resize_plan(int64_t image_height, int64_t image_width, int64_t height, int64_t width,
+                                     const Region& region);
 
 /// Extents when the short side becomes `size` and the long side int(size * long / short), torchvision's
 /// Resize(size).

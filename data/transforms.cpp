@@ -9,19 +9,9 @@
 
 namespace panda::data {
 
-void ImageTransform::check() const {
-  PANDA_CHECK(crop >= 1, "transform: crop ", crop, ", expected at least 1");
-  PANDA_CHECK(resize_mode == ResizeMode::kNone || resize >= crop, "transform: crop ", crop,
-              " of an image resized to ", resize, ", expected at most that");
-  PANDA_CHECK(channels == 1 || channels == 3, "transform: ", channels, " channels, expected 1 or 3");
-  for (const float deviation : stddev) {
-    PANDA_CHECK(deviation > 0, "transform: standard deviation ", deviation, ", expected above 0");
-  }
-}
-
 namespace {
 
-/// Where an image of this size is when the transform has resized it.
+/// Extents of the whole image after the resize.
 Extent resized_extent(const ImageTransform& transform, int64_t height, int64_t width) {
   switch (transform.resize_mode) {
     case ImageTransform::ResizeMode::kShortSide:
@@ -54,6 +44,16 @@ Cover cover_of(int64_t i, int64_t in, int64_t out) {
 }
 
 }  // namespace
+
+void ImageTransform::check() const {
+  PANDA_CHECK(crop >= 1, "transform: crop ", crop, ", expected at least 1");
+  PANDA_CHECK(resize_mode == ResizeMode::kNone || resize >= crop, "transform: crop ", crop,
+              " of an image resized to ", resize, ", expected at most that");
+  PANDA_CHECK(channels == 1 || channels == 3, "transform: ", channels, " channels, expected 1 or 3");
+  for (const float deviation : stddev) {
+    PANDA_CHECK(deviation > 0, "transform: standard deviation ", deviation, ", expected above 0");
+  }
+}
 
 Image ImageTransform::mask(const Image& mask) const {
   check();
@@ -100,18 +100,33 @@ Image ImageTransform::pixels(const Image& image) const {
   return channels == 3 && small.channels != 3 ? to_rgb(small) : small;
 }
 
-void ImageTransform::apply(const Image& image, float* out) const {
-  const Image small = pixels(image);
-  const int64_t count = crop * crop;
+ResizePlan ImageTransform::plan(int64_t height, int64_t width) const {
+  check();
+  const Extent extent = resized_extent(*this, height, width);
+  return resize_plan(height, width, extent.height, extent.width,
+                     center_region(extent.height, extent.width, crop, crop));
+}
+
+Tensor ImageTransform::levels() const {
+  check();
+  Tensor table(host(), DType::kF32, Shape{channels, 256}, "levels");
   for (int64_t c = 0; c < channels; ++c) {
     const auto channel = static_cast<size_t>(c);
-    std::array<float, 256> table;
-    for (size_t v = 0; v < table.size(); ++v) {
-      table[v] = (static_cast<float>(v) / 255.0F - mean[channel]) / stddev[channel];
-    }
+    for (int64_t v = 0; v < 256; ++v)
+      table.data<float>()[c * 256 + v] = (static_cast<float>(v) / 255.0F - mean[channel]) / stddev[channel];
+  }
+  return table;
+}
+
+void ImageTransform::apply(const Image& image, float* out) const {
+  const Image small = pixels(image);
+  const Tensor table = levels();
+  const int64_t count = crop * crop;
+  for (int64_t c = 0; c < channels; ++c) {
+    const float* level = table.data<float>() + c * 256;
     const uint8_t* in = small.pixels.data() + c;
     float* plane = out + c * count;
-    for (int64_t i = 0; i < count; ++i) plane[i] = table[in[i * channels]];
+    for (int64_t i = 0; i < count; ++i) plane[i] = level[in[i * channels]];
   }
 }
 

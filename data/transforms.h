@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "data/image.h"
+#include "data/resize.h"
 #include "kernels/tensor/tensor.h"
 
 namespace panda::data {
@@ -43,6 +44,11 @@ struct ImageTransform {
   /// The mask (one channel, height x width of its image) where `pixels` takes the image: crop x crop, 255
   /// where at least half of the pixel's area is anomalous (mask values of 128 and above), else 0.
   [[nodiscard]] Image mask(const Image& mask) const;
+
+  /// How pixels() resizes an image of these extents.
+  [[nodiscard]] ResizePlan plan(int64_t height, int64_t width) const;
+  /// The float of each 8-bit level: f32 channels,256 on the host.
+  [[nodiscard]] Tensor levels() const;
 
   /// Writes channels * crop * crop floats, C,H,W dense.
   void apply(const Image& image, float* out) const;

@@ -36,6 +36,8 @@ struct Conv2dFilter {
   const Device* device = nullptr;
   int algorithm = 0;  ///< the device's own numbering
   Tensor packed;
+  /// The same filter for the kernel that takes over where this algorithm's does not serve; absent for most.
+  std::shared_ptr<const Conv2dFilter> fallback;
 };
 
 /// filter: f32 K,C,R,S, dense, all extents >= 1 · prepared: filled. Memory of an earlier preparation is used

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/cuda/cuda_registry.h"
 #include "kernels/reference/reference_device.h"
 #include "kernels/simt/simt_device.h"
 #include "kernels/tensor/error.h"
@@ -56,20 +57,51 @@ simt::SimtOptions simt_options_for(const DeviceOptions& options) {
 AutoChoice choose_device() {
   const std::string forced = environment("PANDA_DEVICE");
   if (!forced.empty() && forced != "auto") return {forced, "PANDA_DEVICE is set"};
-  return {"cpu", "this build has no CUDA device"};
+  const cuda::CudaProblem problem = cuda::find_cuda_problem();
+  if (problem.reason.empty()) return {"cuda", "this machine has an NVIDIA GPU"};
+  return {"cpu", problem.reason, problem.in_build};
+}
+
+const char* engine_name(Engine engine) {
+  switch (engine) {
+    case Engine::kNative:
+      return "native";
+    case Engine::kVendor:
+      return "vendor";
+    case Engine::kAuto:
+      return "auto";
+  }
+  return "unknown";
+}
+
+Engine engine_from_name(const std::string& name) {
+  for (const Engine engine : {Engine::kNative, Engine::kVendor, Engine::kAuto})
+    if (name == engine_name(engine)) return engine;
+  throw InvalidArgument(text("engine '", printable(name), "', expected native, vendor or auto"));
 }
 
 std::unique_ptr<Device> make_device(const DeviceOptions& options) {
-  const std::string name =
-      options.name == "auto" || options.name.empty() ? choose_device().name : options.name;
+  std::string name = options.name;
+  if (name == "auto" || name.empty()) {
+    const AutoChoice choice = choose_device();
+    if (choice.fell_back && options.warn) options.warn(text(choice.reason, "; computing on the CPU"));
+    name = choice.name;
+  }
+  const bool is_cuda = name == "cuda" || name.starts_with("cuda:");
+  if (options.engine == Engine::kVendor && !is_cuda)
+    throw Unsupported(text(name, ": has no vendor library, expected --engine native or auto"));
   if (options.precision != Precision::kF32 && (name == "cpu" || name == "reference")) {
     throw Unsupported(text(name, ": computes in f32 only, not in ", precision_name(options.precision)));
   }
   if (name == "cpu") return std::make_unique<cpu::CpuDevice>(thread_count_for(options), isa_for(options));
   if (name == "reference") return std::make_unique<reference::ReferenceDevice>();
   if (name == "simt") return std::make_unique<simt::SimtDevice>(simt_options_for(options));
-  if (name == "cuda" || name.starts_with("cuda:"))
-    throw Unsupported(text(name, ": this build has no CUDA device"));
+  if (is_cuda) {
+    DeviceOptions cuda_options = options;
+    cuda_options.name = name;
+    return cuda::make_cuda_device(cuda_options, thread_count_for(options),
+                                  environment("PANDA_CUDA_SYNC") == "1");
+  }
   throw InvalidArgument(
       text("device '", printable(name), "', expected auto, cpu, cuda, cuda:N, reference or simt"));
 }
@@ -78,10 +110,11 @@ std::vector<DeviceFacts> list_devices() {
   const cpu::CpuDevice cpu_device(thread_count_for({}), isa_for({}));
   const reference::ReferenceDevice reference_device;
   const simt::SimtDevice simt_device(simt_options_for({}));
-  return {{"cpu", cpu_device.description(), true, ""},
-          {"reference", reference_device.description(), true, ""},
-          {"simt", simt_device.description(), true, ""},
-          {"cuda", "NVIDIA GPU", false, "this build has no CUDA device"}};
+  std::vector<DeviceFacts> devices = {{"cpu", cpu_device.description(), true, ""},
+                                      {"reference", reference_device.description(), true, ""},
+                                      {"simt", simt_device.description(), true, ""}};
+  for (DeviceFacts& gpu : cuda::list_cuda_devices()) devices.push_back(std::move(gpu));
+  return devices;
 }
 
 std::vector<std::string> supported_instruction_sets() {

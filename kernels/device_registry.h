@@ -4,8 +4,11 @@
 //   PANDA_THREADS the thread count that 0 stands for
 //   PANDA_SIMT_ORDER   who runs when several emulated threads can  (fifo | reverse | random:SEED)
 //   PANDA_SIMT_POISON  what the emulator's fresh memory holds      (nan | finite)
+//   PANDA_CUDA_SYNC=1  the cuda device waits after every kernel, so that an error names the one that failed
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,13 +17,25 @@
 
 namespace panda::kernels {
 
+/// Whose kernels the cuda device runs. kNative: this engine's, the same bits whatever else is installed.
+/// kVendor: those of cuBLAS and cuDNN wherever they have one; both must be there. kAuto: the vendor's if
+/// there.
+enum class Engine : uint8_t { kNative, kVendor, kAuto };
+
+[[nodiscard]] const char* engine_name(Engine engine);
+/// Inverse of engine_name; throws InvalidArgument.
+[[nodiscard]] Engine engine_from_name(const std::string& name);
+
 struct DeviceOptions {
   std::string name = "auto";  ///< what --device takes
   int threads = 0;            ///< 0: PANDA_THREADS, else all that the process may use
   std::string isa;            ///< "": PANDA_ISA, else the best the machine has
   Precision precision = Precision::kF32;
-  std::string simt_order = "";   ///< "": PANDA_SIMT_ORDER, else fifo
-  std::string simt_poison = "";  ///< "": PANDA_SIMT_POISON, else nan
+  std::string simt_order = "";      ///< "": PANDA_SIMT_ORDER, else fifo
+  std::string simt_poison = "";     ///< "": PANDA_SIMT_POISON, else nan
+  Engine engine = Engine::kNative;  ///< of the cuda device; the others have their own kernels alone
+  /// Gets a line for what is not there and was done without (a GPU for auto, a vendor library).
+  std::function<void(const std::string&)> warn = {};
 };
 
 /// Throws InvalidArgument for a name that no build knows, Unsupported for a device or instruction set that
@@ -40,6 +55,7 @@ struct DeviceFacts {
 struct AutoChoice {
   std::string name;
   std::string reason;
+  bool fell_back = false;  ///< this build has CUDA, and the reason is why it is of no use here
 };
 [[nodiscard]] AutoChoice choose_device();
 

@@ -17,6 +17,9 @@ struct KernelTable {
   /// True for the oracle: where a contract says f32, its kernels also take f64 (all operands of a call
   /// alike), so that a gradient can be checked by central differences.
   bool takes_f64 = false;
+  /// Not a kernel: device memory that conv2d_forward takes and gives back while it runs, for these shapes,
+  /// dtypes and layouts (the views' addresses are not looked at). Null: none.
+  int64_t (*conv2d_forward_workspace)(Device& device, const Conv2dForwardArgs& args) = nullptr;
 };
 
 /// Every kernel's name, in the list's order.

@@ -1,10 +1,10 @@
 #include "nn/inference_program.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/kernel_table.h"
 #include "kernels/tensor/checked_math.h"
 #include "kernels/tensor/progress.h"
 
@@ -12,38 +12,11 @@ namespace panda::nn {
 
 namespace {
 
-constexpr int64_t kArenaAlignment = 64;  // what Device::allocate gives
-
 int64_t stored_bytes(const Shape& shape, Layout layout = Layout::kDense, DType dtype = DType::kF32) {
   return checked_mul(stored_numel(shape, layout), dtype_bytes(dtype));
 }
 
 }  // namespace
-
-int64_t place_in_arena(std::vector<ArenaRequest>& requests) {
-  std::vector<size_t> order(requests.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return requests[a].bytes > requests[b].bytes; });
-  int64_t total = 0;
-  std::vector<const ArenaRequest*> placed;  // by rising offset
-  for (const size_t index : order) {
-    ArenaRequest& request = requests[index];
-    int64_t offset = 0;
-    for (const ArenaRequest* other : placed) {
-      const bool meet = request.first <= other->last && other->first <= request.last;
-      if (!meet || offset + request.bytes <= other->offset) continue;
-      offset = std::max(offset, round_up(other->offset + other->bytes, kArenaAlignment));
-    }
-    request.offset = offset;
-    total = std::max(total, checked_add(offset, request.bytes));
-    const auto place =
-        std::upper_bound(placed.begin(), placed.end(), offset,
-                         [](int64_t value, const ArenaRequest* other) { return value < other->offset; });
-    placed.insert(place, &request);
-  }
-  return total;
-}
 
 InferenceProgram::InferenceProgram(Device& device, int64_t input_channels)
     : device_(&device), channels_{input_channels}, ranks_{4} {
@@ -64,7 +37,7 @@ ValueId InferenceProgram::append(Step step, int64_t channels, int rank) {
   channels_.push_back(channels);
   ranks_.push_back(rank);
   steps_.push_back(std::move(step));
-  last_plan_ = ProgramPlan();
+  planned_.clear();
   return steps_.back().y;
 }
 
@@ -226,24 +199,45 @@ ProgramPlan InferenceProgram::plan(const Shape& input, const std::vector<ValueId
   find_lifetimes(plan, find_needed(outputs));
   choose_places(plan);
   if (!device_->host_accessible()) plan.input_bytes = plan.values[0].bytes;
+  if (device_->records()) plan.recorded_bytes = plan.output_bytes;
+  find_workspace(plan);
   return plan;
+}
+
+kernels::Conv2dForwardArgs InferenceProgram::conv2d_args(const Step& step,
+                                                         const std::vector<TensorView>& views) const {
+  kernels::Conv2dForwardArgs args;
+  args.x = views[static_cast<size_t>(step.x)];
+  args.filter = &step.filter;
+  if (step.bias.present()) args.bias = step.bias;
+  if (step.residual >= 0) args.residual = views[static_cast<size_t>(step.residual)];
+  args.y = views[static_cast<size_t>(step.y)];
+  args.relu = step.relu;
+  return args;
+}
+
+void InferenceProgram::find_workspace(ProgramPlan& plan) const {
+  const auto workspace = device_->kernels().conv2d_forward_workspace;
+  if (workspace == nullptr || plan.input.empty()) return;
+  // Shapes and layouts without memory: the address is any that is aligned.
+  void* const nowhere = reinterpret_cast<void*>(kArenaAlignment);
+  std::vector<TensorView> views;
+  for (const ValuePlan& value : plan.values)
+    views.emplace_back(nowhere, value.dtype, value.shape, *device_, value.layout);
+  for (const int index : plan.steps) {
+    const Step& step = steps_[static_cast<size_t>(index)];
+    if (step.op == Op::kConv2d)
+      plan.workspace_bytes = std::max(plan.workspace_bytes, workspace(*device_, conv2d_args(step, views)));
+  }
 }
 
 void InferenceProgram::execute(const Step& step, const std::vector<TensorView>& views) {
   const ConstTensorView x = views[static_cast<size_t>(step.x)];
   const TensorView y = views[static_cast<size_t>(step.y)];
   switch (step.op) {
-    case Op::kConv2d: {
-      kernels::Conv2dForwardArgs args;
-      args.x = x;
-      args.filter = &step.filter;
-      if (step.bias.present()) args.bias = step.bias;
-      if (step.residual >= 0) args.residual = views[static_cast<size_t>(step.residual)];
-      args.y = y;
-      args.relu = step.relu;
-      kernels::conv2d_forward(*device_, args);
+    case Op::kConv2d:
+      kernels::conv2d_forward(*device_, conv2d_args(step, views));
       return;
-    }
     case Op::kMaxPool2d:
       kernels::max_pool2d_forward(*device_, {x, step.pool, y});
       return;
@@ -256,23 +250,64 @@ void InferenceProgram::execute(const Step& step, const std::vector<TensorView>& 
   }
 }
 
-std::vector<Tensor> InferenceProgram::run(const ConstTensorView& input, const std::vector<ValueId>& outputs) {
-  PANDA_CHECK(input.present() && input.dtype() == DType::kF32 && input.layout() == Layout::kDense,
-              "inference program: images are ", input.to_string(), ", expected dense f32");
-  if (!(last_plan_.input == input.shape()) || last_plan_.outputs != outputs)
-    last_plan_ = plan(input.shape(), outputs);
-  const ProgramPlan& plan = last_plan_;
-  if (plan.arena_bytes > arena_capacity()) {
-    arena_ = Tensor();  // before, not after: the old and the new arena are never held together
-    arena_ = Tensor(*device_, DType::kU8, {plan.arena_bytes}, "activations");
+void InferenceProgram::release_arena() {
+  planned_.clear();
+  arena_ = Tensor();
+}
+
+int64_t InferenceProgram::recordings() const {
+  return std::count_if(planned_.begin(), planned_.end(),
+                       [](const auto& planned) { return planned->recording != nullptr; });
+}
+
+InferenceProgram::PlannedRun& InferenceProgram::planned_run(const Shape& input,
+                                                            const std::vector<ValueId>& outputs) {
+  const auto known = std::find_if(planned_.begin(), planned_.end(), [&](const auto& planned) {
+    return planned->plan.input == input && planned->plan.outputs == outputs;
+  });
+  if (known != planned_.end()) {
+    std::rotate(planned_.begin(), known, known + 1);
+    return *planned_.front();
   }
-  std::vector<Tensor> results;
+  auto made = std::make_unique<PlannedRun>();
+  made->plan = plan(input, outputs);
+  made->recordable = device_->records() && !input.empty();
+  if (planned_.size() == kMostPlans) planned_.pop_back();
+  planned_.insert(planned_.begin(), std::move(made));
+  return *planned_.front();
+}
+
+void InferenceProgram::drop_recordings() {
+  for (const auto& planned : planned_) {
+    planned->recording.reset();
+    planned->input = Tensor();
+    planned->outputs.clear();
+  }
+}
+
+void InferenceProgram::reserve_arena(int64_t bytes) {
+  if (bytes <= arena_capacity()) return;
+  drop_recordings();  // they hold addresses in the old arena
+  arena_ = Tensor();  // before, not after: the old and the new arena are never held together
+  arena_ = Tensor(*device_, DType::kU8, {bytes}, "activations");
+}
+
+std::vector<Tensor> InferenceProgram::make_outputs(const ProgramPlan& plan) const {
+  std::vector<Tensor> outputs;
+  for (const ValueId output : plan.outputs) {
+    const ValuePlan& value = plan.values[static_cast<size_t>(output)];
+    outputs.emplace_back(*device_, DType::kF32, value.shape, "network output");
+  }
+  return outputs;
+}
+
+void InferenceProgram::execute_all(const ProgramPlan& plan, const ConstTensorView& input,
+                                   const std::vector<Tensor>& outputs) {
   std::vector<TensorView> views(plan.values.size());
   std::vector<TensorView> converted(plan.values.size());  // where an output that lives in the arena goes
-  for (const ValueId output : outputs) {
-    const ValuePlan& value = plan.values[static_cast<size_t>(output)];
-    results.emplace_back(*device_, DType::kF32, value.shape, "network output");
-    (value.in_arena ? converted : views)[static_cast<size_t>(output)] = results.back();
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const auto output = static_cast<size_t>(plan.outputs[i]);
+    (plan.values[output].in_arena ? converted : views)[output] = outputs[i];
   }
   for (size_t i = 1; i < plan.values.size(); ++i) {
     const ValuePlan& value = plan.values[i];
@@ -280,13 +315,8 @@ std::vector<Tensor> InferenceProgram::run(const ConstTensorView& input, const st
     char* place = value.bytes == 0 ? nullptr : static_cast<char*>(arena_.view().raw()) + value.offset;
     views[i] = TensorView(place, value.dtype, value.shape, *device_, value.layout);
   }
-  Tensor device_input;
-  const bool readable =
-      &input.device() == device_ || (input.device().host_accessible() && device_->host_accessible());
-  if (!readable) device_input = clone_to(input, *device_, "network input");
-  const ConstTensorView x = readable ? input : ConstTensorView(device_input);
-  views[0] = TensorView(const_cast<void*>(x.raw()), DType::kF32, x.shape(),
-                        x.device());  // only ever read: no step writes value 0
+  // Only ever read: no step writes value 0.
+  views[0] = TensorView(const_cast<void*>(input.raw()), DType::kF32, input.shape(), input.device());
   for (const int index : plan.steps) {
     check_interrupt();
     const Step& step = steps_[static_cast<size_t>(index)];
@@ -294,6 +324,48 @@ std::vector<Tensor> InferenceProgram::run(const ConstTensorView& input, const st
     const TensorView& out = converted[static_cast<size_t>(step.y)];
     if (out.present()) kernels::convert(*device_, {views[static_cast<size_t>(step.y)], out});
   }
+}
+
+void InferenceProgram::record(PlannedRun& planned) {
+  try {
+    planned.input = Tensor(*device_, DType::kF32, planned.plan.input, "network input");
+    planned.outputs = make_outputs(planned.plan);
+    planned.recording = device_->record([&] { execute_all(planned.plan, planned.input, planned.outputs); });
+  } catch (const OutOfMemory&) {
+    // It only makes the next runs shorter: without it they go as the first did.
+    planned.recordable = false;
+    planned.input = Tensor();
+    planned.outputs.clear();
+  }
+}
+
+std::vector<Tensor> InferenceProgram::run(const ConstTensorView& input, const std::vector<ValueId>& outputs) {
+  PANDA_CHECK(input.present() && input.dtype() == DType::kF32 && input.layout() == Layout::kDense,
+              "inference program: images are ", input.to_string(), ", expected dense f32");
+  PlannedRun& planned = planned_run(input.shape(), outputs);
+  reserve_arena(planned.plan.arena_bytes);
+  std::vector<Tensor> results;
+  try {
+    results = make_outputs(planned.plan);
+  } catch (const OutOfMemory&) {
+    if (recordings() == 0) throw;
+    drop_recordings();  // they only make runs shorter
+    results = make_outputs(planned.plan);
+  }
+  if (planned.warm && planned.recordable && planned.recording == nullptr) record(planned);
+  if (planned.recording != nullptr) {
+    check_interrupt();
+    copy(input, planned.input);
+    planned.recording->replay();
+    for (size_t i = 0; i < results.size(); ++i) copy(planned.outputs[i], results[i]);
+    return results;
+  }
+  Tensor device_input;
+  const bool readable =
+      &input.device() == device_ || (input.device().host_accessible() && device_->host_accessible());
+  if (!readable) device_input = clone_to(input, *device_, "network input");
+  execute_all(planned.plan, readable ? input : ConstTensorView(device_input), results);
+  planned.warm = true;
   return results;
 }
 

@@ -5,14 +5,19 @@
 // each value is written and last read, gives values that never live at once the same bytes of one arena, and
 // says how many bytes that takes. A residual that is read for the last time is added in place. Steps that the
 // asked-for outputs do not need are left out.
+//
+// Where the device records (Device::records), the second run of a plan is taken down, and from then on the
+// whole network is one replay between a copy into a fixed input and copies out of fixed outputs.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels/conv2d.h"
 #include "kernels/pool2d.h"
+#include "kernels/tensor/arena.h"
 
 namespace panda::nn {
 
@@ -41,7 +46,11 @@ struct ProgramPlan {
   int64_t arena_bytes = 0;   ///< intermediate values: the one allocation that runs share
   int64_t output_bytes = 0;  ///< the tensors that the run returns
   int64_t input_bytes = 0;   ///< a copy of the input on the device, where the device cannot read the caller's
-  [[nodiscard]] int64_t peak_bytes() const { return arena_bytes + output_bytes + input_bytes; }
+  int64_t workspace_bytes = 0;  ///< the most that a step takes besides, while it runs
+  int64_t recorded_bytes = 0;   ///< the outputs once more, where the device records
+  [[nodiscard]] int64_t peak_bytes() const {
+    return arena_bytes + output_bytes + input_bytes + workspace_bytes + recorded_bytes;
+  }
 };
 
 /// Not for concurrent use: runs share the arena.
@@ -68,16 +77,30 @@ class InferenceProgram {
 
   /// Computes `outputs` (each named once), and no more than they need: dense f32 tensors on the device, owned
   /// by the caller. input: dense f32, on the device or the host. The arena grows to the largest plan run so
-  /// far and is kept. Each image's results are independent of the others in the batch. Throws Interrupted
-  /// between steps if a stop was asked for.
+  /// far and is kept, and with it the recordings of the last kMostPlans plans. Each image's results are
+  /// independent of the others in the batch. Throws Interrupted between steps if a stop was asked for.
   [[nodiscard]] std::vector<Tensor> run(const ConstTensorView& input, const std::vector<ValueId>& outputs);
 
   [[nodiscard]] Device& device() const { return *device_; }
   [[nodiscard]] int64_t arena_capacity() const { return arena_.present() ? arena_.bytes() : 0; }
-  /// Frees the arena; the next run allocates anew.
-  void release_arena() { arena_ = Tensor(); }
+  /// Frees the arena and all recordings; the next run allocates anew.
+  void release_arena();
+  /// Plans that are replayed now.
+  [[nodiscard]] int64_t recordings() const;
+
+  /// A loader gives full batches and one ragged one, for the training and the test set.
+  static constexpr size_t kMostPlans = 4;
 
  private:
+  /// A plan that was run, and what makes its next run shorter. The recording holds the addresses of the rest.
+  struct PlannedRun {
+    ProgramPlan plan;
+    bool warm = false;        ///< it was run once
+    bool recordable = false;  ///< the device records, and did not run out of memory over it
+    Tensor input;
+    std::vector<Tensor> outputs;
+    std::unique_ptr<Recording> recording;
+  };
   enum class Op : uint8_t { kConv2d, kMaxPool2d, kGlobalAvgPool2d, kLinear };
   struct Step {
     Op op = Op::kConv2d;
@@ -97,24 +120,23 @@ class InferenceProgram {
   [[nodiscard]] Shape output_shape(const Step& step, const ProgramPlan& plan) const;
   void find_lifetimes(ProgramPlan& plan, const std::vector<char>& needed) const;
   void choose_places(ProgramPlan& plan) const;
+  void find_workspace(ProgramPlan& plan) const;
+  [[nodiscard]] kernels::Conv2dForwardArgs conv2d_args(const Step& step,
+                                                       const std::vector<TensorView>& views) const;
   void execute(const Step& step, const std::vector<TensorView>& views);
+  [[nodiscard]] PlannedRun& planned_run(const Shape& input, const std::vector<ValueId>& outputs);
+  void drop_recordings();
+  void reserve_arena(int64_t bytes);
+  [[nodiscard]] std::vector<Tensor> make_outputs(const ProgramPlan& plan) const;
+  void execute_all(const ProgramPlan& plan, const ConstTensorView& input, const std::vector<Tensor>& outputs);
+  void record(PlannedRun& planned);
 
   Device* device_;
   std::vector<Step> steps_;
   std::vector<int64_t> channels_;  ///< of each value
   std::vector<int> ranks_;         ///< of each value: 4 or 2
   Tensor arena_;
-  ProgramPlan last_plan_;
+  std::vector<std::unique_ptr<PlannedRun>> planned_;  ///< the last used first
 };
-
-/// Gives each entry an offset such that no two whose [first, last] steps meet overlap; returns the bytes
-/// needed. Largest first, each at the lowest place that fits. Every offset is a multiple of 64.
-struct ArenaRequest {
-  int64_t bytes = 0;
-  int first = 0;
-  int last = 0;
-  int64_t offset = 0;
-};
-int64_t place_in_arena(std::vector<ArenaRequest>& requests);
 
 }  // namespace panda::nn

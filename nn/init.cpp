@@ -15,22 +15,31 @@ bool closes_block(const std::string& name, ResnetBlock block) {
   return name.size() > ending.size() && name.compare(name.size() - ending.size(), ending.size(), ending) == 0;
 }
 
-void fill_uniform(Random& random, double low, double high, const TensorView& out) {
-  auto* values = out.data<float>();
-  for (int64_t i = 0; i < out.numel(); ++i) values[i] = static_cast<float>(random.next_uniform(low, high));
-}
-
-void fill_normal(Random& random, double deviation, const TensorView& out) {
-  auto* values = out.data<float>();
-  for (int64_t i = 0; i < out.numel(); ++i) values[i] = static_cast<float>(deviation * random.next_normal());
-}
-
 void fill_constant(float value, const TensorView& out) {
   auto* values = out.data<float>();
   for (int64_t i = 0; i < out.numel(); ++i) values[i] = value;
 }
 
 }  // namespace
+
+void fill_uniform(Random& random, double low, double high, const TensorView& values) {
+  auto* out = values.data<float>();
+  for (int64_t i = 0; i < values.numel(); ++i) out[i] = static_cast<float>(random.next_uniform(low, high));
+}
+
+void fill_normal(Random& random, double deviation, const TensorView& values) {
+  auto* out = values.data<float>();
+  for (int64_t i = 0; i < values.numel(); ++i) out[i] = static_cast<float>(deviation * random.next_normal());
+}
+
+void fill_xavier_uniform(Random& random, double gain, const TensorView& values) {
+  const Shape& shape = values.shape();
+  PANDA_CHECK(shape.rank() >= 2 && !shape.empty(), "fill_xavier_uniform: ", shape,
+              ", expected K,C or K,C,R,S");
+  const int64_t taps = shape.numel() / (shape[0] * shape[1]);
+  const double bound = gain * std::sqrt(6.0 / static_cast<double>((shape[0] + shape[1]) * taps));
+  fill_uniform(random, -bound, bound, values);
+}
 
 uint64_t stream_of_name(const std::string& name) {
   uint64_t hash = 0xcbf29ce484222325u;

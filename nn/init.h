@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 
+#include "kernels/tensor/random.h"
 #include "nn/resnet_config.h"
 
 namespace panda::nn {
@@ -41,5 +42,13 @@ class SeededResnetParameters final : public NamedTensors {
   BatchNormInit batch_norm_;
   std::map<std::string, ParameterInfo> parameters_;
 };
+
+/// Each element drawn from [low, high), row-major. values: f32 on the host.
+void fill_uniform(Random& random, double low, double high, const TensorView& values);
+/// Each element normal with mean 0.
+void fill_normal(Random& random, double deviation, const TensorView& values);
+/// Uniform within +-gain sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010), fans of a filter
+/// K,C,R,S or a weight K,C.
+void fill_xavier_uniform(Random& random, double gain, const TensorView& values);
 
 }  // namespace panda::nn

@@ -171,7 +171,7 @@ int run_demo(const ParsedOptions& options, Context& context) {
     if (path_exists(path) && !force)
       throw InvalidArgument(text(path, ": exists already (--force replaces it)"));
   }
-  const std::unique_ptr<Device> device = open_device(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const DemoNetwork network = open_network(options);
   const data::SyntheticOptions synthetic = synthetic_options(options);

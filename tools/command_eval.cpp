@@ -174,7 +174,7 @@ int run_eval(const ParsedOptions& options, Context& context) {
   const data::ImageSet& images = *dataset.test;
   if (options.has("report"))
     static_cast<void>(AtomicFile(options.text("report")));  // refused before the work
-  const std::unique_ptr<Device> device = open_device(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const std::unique_ptr<anomaly::Detector> model = open_detector(options, *device);
   const std::optional<ChosenThreshold> threshold = choose_threshold(options, *model);

@@ -244,7 +244,7 @@ int run_fit(const ParsedOptions& options, Context& context) {
   const std::string& weights_path = options.text("weights");
   check_flags(options);
   check_output(options.text("out"), weights_path, options.flag("force"));
-  const std::unique_ptr<Device> device = open_device(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const std::unique_ptr<NamedTensors> weights =
       weights::with_torchvision_names(weights::open_weights(weights_path));

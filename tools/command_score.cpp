@@ -164,7 +164,7 @@ CommandSpec score_spec() {
 int run_score(const ParsedOptions& options, Context& context) {
   const std::string& model_path = options.positionals()[0];
   const std::unique_ptr<ImageSource> source = open_source(options);
-  const std::unique_ptr<Device> device = open_device(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const std::unique_ptr<anomaly::Detector> model = open_detector(options, *device);
   const std::optional<ChosenThreshold> threshold = choose_threshold(options, *model);

@@ -12,6 +12,7 @@ const std::vector<Command>& commands() {
       {fit_spec(), run_fit},
       {score_spec(), run_score},
       {eval_spec(), run_eval},
+      {knn_spec(), run_knn},
   };
   return table;
 }

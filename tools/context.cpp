@@ -74,6 +74,15 @@ const std::vector<OptionSpec>& global_options() {
        .summary = "number type of the network's arithmetic",
        .detail = "Every published number is f32.",
        .choices = {"f32", "tf32", "f16", "bf16"}},
+      {.name = "engine",
+       .kind = OptionKind::kChoice,
+       .value_name = "ENGINE",
+       .default_value = "native",
+       .summary = "whose kernels a GPU runs: native, vendor or auto",
+       .detail =
+           "native: panda's own, the same results whatever else is installed. vendor: those of cuBLAS and "
+           "cuDNN where they have one; an error if either is missing. auto: vendor's where they are there.",
+       .choices = {"native", "vendor", "auto"}},
       {.name = "format",
        .short_name = 'o',
        .kind = OptionKind::kChoice,
@@ -114,6 +123,7 @@ kernels::DeviceOptions device_options(const ParsedOptions& options) {
   device.name = options.text("device");
   if (options.has("threads")) device.threads = static_cast<int>(options.integer("threads"));
   device.precision = precision_from_name(options.text("precision"));
+  device.engine = kernels::engine_from_name(options.text("engine"));
   return device;
 }
 

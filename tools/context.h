@@ -25,7 +25,7 @@ struct Context {
 
 /// Options that every command takes.
 [[nodiscard]] const std::vector<OptionSpec>& global_options();
-/// --device and --threads, as the device registry takes them.
+/// --device, --threads, --precision and --engine, as the device registry takes them.
 [[nodiscard]] kernels::DeviceOptions device_options(const ParsedOptions& options);
 
 /// Writes to standard error; what cannot be written is lost.

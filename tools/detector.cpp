@@ -5,12 +5,16 @@
 
 namespace panda::tools {
 
-std::unique_ptr<Device> open_device(const ParsedOptions& options) {
-  return kernels::make_device(device_options(options));
+std::unique_ptr<Device> open_device(const ParsedOptions& options, Context& context) {
+  kernels::DeviceOptions device = device_options(options);
+  device.warn = [&context](const std::string& line) { context.warn(line); };
+  return kernels::make_device(device);
 }
 
 std::string device_label(const Device& device) {
-  return device.name() == "cpu" ? text("cpu ", kernels::chosen_instruction_set()) : device.name();
+  if (device.name() == "cpu") return text("cpu ", kernels::chosen_instruction_set());
+  const bool f32 = device.precision() == Precision::kF32;
+  return f32 ? device.name() : text(device.name(), " ", precision_name(device.precision()));
 }
 
 OptionSpec batch_size_option() {

@@ -13,9 +13,9 @@
 
 namespace panda::tools {
 
-/// The device that --device, --threads and --precision name. Throws Unsupported for one that this build does
-/// not have, or that does not compute in that precision.
-[[nodiscard]] std::unique_ptr<Device> open_device(const ParsedOptions& options);
+/// The device that --device, --threads, --precision and --engine name. Throws Unsupported for one that this
+/// build does not have, or that does not compute in that precision. Warns of what was done without.
+[[nodiscard]] std::unique_ptr<Device> open_device(const ParsedOptions& options, Context& context);
 /// "cpu avx2": what decides the last bits of a feature.
 [[nodiscard]] std::string device_label(const Device& device);
 

@@ -2,8 +2,9 @@
 # test.sh [--quick]: builds everything and runs every test; the first failure ends it.
 #   1  the release build, configured and compiled with the network cut, its tests
 #   2  the same under AddressSanitizer and UndefinedBehaviorSanitizer
-#   3  every fuzz target for PANDA_FUZZ_SECONDS (default 20) from its committed seeds, where clang is at hand
-#   4  the aarch64 baseline, where a cross compiler is at hand
+#   3  the emulated CUDA kernels with the race checker; bugs planted into them, each of which must be found
+#   4  every fuzz target for PANDA_FUZZ_SECONDS (default 20) from its committed seeds, where clang is at hand
+#   5  the aarch64 baseline, where a cross compiler is at hand
 # --quick stops after 1. Real data is used if PANDA_DATA names its folder; without it those tests skip and say so.
 set -eu
 cd "$(dirname "$0")/.."
@@ -39,6 +40,11 @@ step "sanitizers"
 $offline cmake --preset debug
 $offline cmake --build --preset debug
 ctest --preset debug
+
+step "races"
+$offline cmake --preset race
+$offline cmake --build --preset race --target conformance test_race test_simt
+ctest --preset race
 
 step "fuzzing"
 if tools/install_dependencies.sh fuzz && command -v clang++ >/dev/null 2>&1; then

@@ -204,6 +204,15 @@ TensorInfo npy_info(const ByteSourcePtr& source) {
   return {"array", header.dtype, header.shape};
 }
 
+NpyLayout npy_layout(const ByteSourcePtr& source) {
+  SourceSequence in(*source);
+  const NpyHeader header = read_header(in, source->name());
+  const bool one_way = header.shape.rank() < 2 || header.shape.empty();
+  return {{"array", header.dtype, header.shape},
+          source->size() - in.bytes_left(),
+          !header.big_endian && !header.widen_unsigned && (one_way || !header.fortran_order)};
+}
+
 void write_npy(const std::string& path, const ConstTensorView& tensor) {
   PANDA_CHECK(tensor.present() && tensor.layout() == Layout::kDense,
               "write_npy: expected a dense tensor, got ", tensor.to_string());

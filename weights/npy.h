@@ -23,6 +23,15 @@ namespace panda::weights {
 /// dtype (as it will be read) and shape, without the elements.
 [[nodiscard]] TensorInfo npy_info(const ByteSourcePtr& source);
 
+/// Where the elements lie. `as_stored`: they are those of a dense tensor (little-endian, C order, no type
+/// widened), so that a part of them can be read alone.
+struct NpyLayout {
+  TensorInfo info;
+  int64_t data_offset = 0;
+  bool as_stored = false;
+};
+[[nodiscard]] NpyLayout npy_layout(const ByteSourcePtr& source);
+
 /// A dense tensor on any device, written atomically. Throws Unsupported for bf16.
 void write_npy(const std::string& path, const ConstTensorView& tensor);
 

@@ -52,7 +52,11 @@ void prepare_as(GpuDevice& device, const Conv2dPrepareFilterArgs& args, bool tf3
   using Element = typename Kind::Element;
   Conv2dFilter& prepared = *args.prepared;
   const int64_t row = packed_depth<Kind>(prepared);
-  prepared.packed = Tensor(device, DTypeOf<Element>::value, {prepared.k, row}, "filter");
+  const Shape shape{prepared.k, row};
+  const ConstTensorView earlier = prepared.packed.present() ? prepared.packed.view() : TensorView();
+  const bool fits = earlier.present() && &earlier.device() == &device && earlier.shape() == shape &&
+                    earlier.dtype() == DTypeOf<Element>::value;
+  if (!fits) prepared.packed = Tensor(device, DTypeOf<Element>::value, shape, "filter");
   PackedFilter pack{};
   pack.filter = args.filter.data<float>();
   pack.packed = prepared.packed.view().raw();
@@ -100,13 +104,13 @@ void conv2d_forward(Device& device, const Conv2dForwardArgs& args) {
   GpuDevice& gpu = gpu_device(device);
   switch (gpu.precision()) {
     case Precision::kF32:
-      return conv2d_forward_as<F32Kind>(gpu, args);
+      return conv2d_forward_as<F32Kind>(gpu, args, kMaxPixels);
     case Precision::kTf32:
-      return conv2d_forward_as<Tf32Kind>(gpu, args);
+      return conv2d_forward_as<Tf32Kind>(gpu, args, kMaxPixels);
     case Precision::kF16:
-      return conv2d_forward_as<F16Kind>(gpu, args);
+      return conv2d_forward_as<F16Kind>(gpu, args, kMaxPixels);
     case Precision::kBF16:
-      return conv2d_forward_as<BF16Kind>(gpu, args);
+      return conv2d_forward_as<BF16Kind>(gpu, args, kMaxPixels);
   }
 }
 

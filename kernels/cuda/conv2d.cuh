@@ -27,15 +27,13 @@ class Conv2dLauncher {
  public:
   Conv2dLauncher(GpuDevice& device, const Conv2dForwardArgs& args) : device_(device), args_(args) {}
 
-  /// Cuts the batch so that pixels have 31-bit numbers. An image's result does not depend on the cut.
-  void run() const {
+  /// Cuts the batch into launches of at most `max_pixels` output pixels, or of one image. An image's result
+  /// does not depend on the cut.
+  void run(int64_t max_pixels) const {
     const Shape& y = args_.y.shape();
-    const int64_t pixels = y[2] * y[3];
-    const int64_t images = std::max<int64_t>(1, kMaxRows / pixels);
+    const int64_t images = std::max<int64_t>(1, max_pixels / (y[2] * y[3]));
     for (int64_t begin = 0; begin < y[0]; begin += images) run_images(begin, std::min(begin + images, y[0]));
   }
-
-  static constexpr int64_t kMaxRows = INT32_MAX - 1024;
 
  private:
   using Element = typename Kind::Element;
@@ -49,7 +47,8 @@ class Conv2dLauncher {
                                 packed_depth<Kind>(filter), filter.k,
                                 static_cast<int>(packed_depth<Kind>(filter))};
     const bool dense = x.layout() == Layout::kDense;
-    if (dense || filter.c % Vector<Element>::kSize != 0 || !is_aligned(x.raw())) {
+    const bool large = filter.r > kLargestMaskedFilter || filter.s > kLargestMaskedFilter;
+    if (dense || large || filter.c % kPackOf<Element> != 0 || !is_aligned(x.raw())) {
       gather(x, b, out, depth);
       return;
     }
@@ -102,6 +101,8 @@ class Conv2dLauncher {
     window.h_stride = dense ? in[3] : in[3] * filter.c;
     window.w_stride = dense ? 1 : filter.c;
     window.c_stride = dense ? in[2] * in[3] : 1;
+    window.next_s = window.w_stride - filter.c * window.c_stride;
+    window.next_r = window.h_stride - filter.s * window.w_stride;
     return window;
   }
 
@@ -121,7 +122,7 @@ class Conv2dLauncher {
     out.residual_dense = residual.present() && residual.layout() == Layout::kDense;
     out.residual_f32 = residual.present() && residual.dtype() == DType::kF32;
     out.relu = args_.relu;
-    out.vectors = !out.y_dense && !out.residual_dense && shape[1] % Vector<Element>::kSize == 0 &&
+    out.vectors = !out.y_dense && !out.residual_dense && shape[1] % kPackOf<Element> == 0 &&
                   is_aligned(y.raw()) && is_aligned(out.residual);
     out.per_image = FastDivisor(shape[2] * shape[3]);
     out.image_pixels = shape[2] * shape[3];
@@ -132,13 +133,16 @@ class Conv2dLauncher {
   const Conv2dForwardArgs& args_;
 };
 
+/// Output pixels of one launch: their numbers, and those of the rows that fill the last tile, have 31 bits.
+inline constexpr int64_t kMaxPixels = INT32_MAX - 1024;
+
 template <typename Kind>
-void conv2d_forward_as(GpuDevice& device, const Conv2dForwardArgs& args) {
-  Conv2dLauncher<Kind>(device, args).run();
+void conv2d_forward_as(GpuDevice& device, const Conv2dForwardArgs& args, int64_t max_pixels) {
+  Conv2dLauncher<Kind>(device, args).run(max_pixels);
 }
-extern template void conv2d_forward_as<F16Kind>(GpuDevice&, const Conv2dForwardArgs&);
-extern template void conv2d_forward_as<BF16Kind>(GpuDevice&, const Conv2dForwardArgs&);
-extern template void conv2d_forward_as<Tf32Kind>(GpuDevice&, const Conv2dForwardArgs&);
-extern template void conv2d_forward_as<F32Kind>(GpuDevice&, const Conv2dForwardArgs&);
+extern template void conv2d_forward_as<F16Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
+extern template void conv2d_forward_as<BF16Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
+extern template void conv2d_forward_as<Tf32Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
+extern template void conv2d_forward_as<F32Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
 
 }  // namespace panda::kernels::PANDA_TARGET

@@ -3,6 +3,6 @@
 
 namespace panda::kernels::PANDA_TARGET {
 
-template void conv2d_forward_as<F16Kind>(GpuDevice&, const Conv2dForwardArgs&);
+template void conv2d_forward_as<F16Kind>(GpuDevice&, const Conv2dForwardArgs&, int64_t);
 
 }  // namespace panda::kernels::PANDA_TARGET

@@ -58,13 +58,13 @@ template <typename From, typename To, int kPack>
 __global__ void __launch_bounds__(kBlockThreads)
     convert_elements(const From* __restrict__ x, To* __restrict__ y, int64_t count) {
   const int64_t begin = thread_index() * kPack;
-  if (begin + kPack <= count) {
+  if (kPack > 1 && begin + kPack <= count) {
     const Pack<From, kPack> from = load_pack<kPack>(x + begin);
     Pack<To, kPack> to;
     for (int i = 0; i < kPack; ++i) to.at[i] = convert_one<To>(from.at[i]);
     store_pack(y + begin, to);
   } else {
-    for (int64_t i = begin; i < count; ++i) y[i] = convert_one<To>(x[i]);
+    for (int64_t i = begin; i < count && i < begin + kPack; ++i) y[i] = convert_one<To>(x[i]);
   }
 }
 
@@ -193,8 +193,9 @@ void with_bits(int64_t bytes, Body&& body) {
 
 void convert_dtype(GpuDevice& device, const void* x, DType from, void* y, DType to, int64_t count) {
   if (from == to) {
-    return with_bits(dtype_bytes(from),
-                     [&](auto bits) { launch_elements<decltype(bits), decltype(bits)>(device, x, y, count); });
+    return with_bits(dtype_bytes(from), [&](auto bits) {
+      launch_elements<decltype(bits), decltype(bits)>(device, x, y, count);
+    });
   }
   switch (from) {
     case DType::kF64:
@@ -242,9 +243,8 @@ void launch_layout(GpuDevice& device, const void* x, Layout from, const TensorVi
 bool convert_layout(GpuDevice& device, const void* x, DType from, Layout layout, const TensorView& y) {
   const DType to = y.dtype();
   if (from == to) {
-    with_bits(dtype_bytes(to), [&](auto bits) {
-      launch_layout<decltype(bits), decltype(bits)>(device, x, layout, y);
-    });
+    with_bits(dtype_bytes(to),
+              [&](auto bits) { launch_layout<decltype(bits), decltype(bits)>(device, x, layout, y); });
     return true;
   }
   if (from == DType::kF32 && to == DType::kF16) {

@@ -3,9 +3,9 @@
 // WHAT    y[i] = op(x[i]) · y[i] = a[i] op b[i], for all stored elements
 // READS   4 B an element and operand · WRITES 4 B an element
 // FLOPS   1 an element; about 10 for exp and log, 20 for sigmoid
-// LAUNCH  one thread a pack of 4 elements (16 B); one a single element where an operand is not 16-byte aligned
+// LAUNCH  one thread a pack of 4 elements (16 B); a single one where an operand is not 16-byte aligned
 // LIMITS  2^31 blocks of 1024 elements
-// SOURCE  kernels/elementwise.h; sigmoid as e^-|x| / (1 + e^-|x|), which neither overflows nor cancels
+// SOURCE  kernels/elementwise.h; sigmoid as e^-|x| / (1 + e^-|x|): no overflow, no cancellation
 #include "kernels/elementwise.h"
 
 #include "kernels/cuda/gpu_kernels.h"
@@ -16,7 +16,7 @@ namespace panda::kernels::PANDA_TARGET {
 namespace {
 
 template <UnaryOp kOp>
-__device__ float apply(float x) {
+__device__ float apply(float x, double slope) {
   if constexpr (kOp == UnaryOp::kRelu) return x < 0 ? 0.0F : x;  // a comparison: fmaxf would lose a NaN
   if constexpr (kOp == UnaryOp::kAbs) return fabsf(x);
   if constexpr (kOp == UnaryOp::kSquare) return x * x;
@@ -27,6 +27,8 @@ __device__ float apply(float x) {
     const float e = expf(-fabsf(x));
     return (x < 0 ? e : 1.0F) / (1.0F + e);
   }
+  if constexpr (kOp == UnaryOp::kLeakyRelu) return x < 0 ? static_cast<float>(slope * x) : x;
+  if constexpr (kOp == UnaryOp::kElu) return x < 0 ? static_cast<float>(slope * expm1f(x)) : x;
 }
 
 template <BinaryOp kOp>
@@ -39,14 +41,15 @@ __device__ float apply(float a, float b) {
 
 // x and y may be the same memory: no __restrict__.
 template <UnaryOp kOp, int kPack>
-__global__ void __launch_bounds__(kBlockThreads) unary(const float* x, float* y, int64_t count) {
+__global__ void __launch_bounds__(kBlockThreads)
+    unary(const float* x, float* y, int64_t count, double slope) {
   const int64_t begin = thread_index() * kPack;
   if (begin + kPack <= count) {
     Pack<float, kPack> pack = load_pack<kPack>(x + begin);
-    for (float& value : pack.at) value = apply<kOp>(value);
+    for (float& value : pack.at) value = apply<kOp>(value, slope);
     store_pack(y + begin, pack);
   } else {
-    for (int64_t i = begin; i < count; ++i) y[i] = apply<kOp>(x[i]);
+    for (int64_t i = begin; i < count; ++i) y[i] = apply<kOp>(x[i], slope);
   }
 }
 
@@ -69,13 +72,14 @@ void launch_unary(GpuDevice& device, const UnaryForwardArgs& args) {
   constexpr int kPack = kPackOf<float>;
   const auto* x = args.x.data<float>();
   auto* y = args.y.data<float>();
+  const double slope = args.slope;
   const int64_t count = stored_numel(args.y.shape(), args.y.layout());
   if (packs_fit(x, 16) && packs_fit(y, 16)) {
     PANDA_LAUNCH((unary<kOp, kPack>), grid_for(count, kBlockThreads * kPack), dim3(kBlockThreads), 0, device,
-                 x, y, count);
+                 x, y, count, slope);
   } else {
-    PANDA_LAUNCH((unary<kOp, 1>), grid_for(count, kBlockThreads), dim3(kBlockThreads), 0, device, x, y,
-                 count);
+    PANDA_LAUNCH((unary<kOp, 1>), grid_for(count, kBlockThreads), dim3(kBlockThreads), 0, device, x, y, count,
+                 slope);
   }
 }
 
@@ -114,6 +118,10 @@ void unary_forward(Device& base, const UnaryForwardArgs& args) {
       return launch_unary<UnaryOp::kLog>(device, args);
     case UnaryOp::kSigmoid:
       return launch_unary<UnaryOp::kSigmoid>(device, args);
+    case UnaryOp::kLeakyRelu:
+      return launch_unary<UnaryOp::kLeakyRelu>(device, args);
+    case UnaryOp::kElu:
+      return launch_unary<UnaryOp::kElu>(device, args);
   }
   throw InternalError("unknown unary operation");
 }

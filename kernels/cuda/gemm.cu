@@ -41,12 +41,12 @@ struct Product {
   out.rows = one.m;
   out.columns = static_cast<int>(one.n);
   out.y_f32 = out.residual_f32 = true;
-  out.vectors = one.n % Vector<float>::kSize == 0 && is_aligned(one.y);
+  out.vectors = one.n % kPackOf<float> == 0 && is_aligned(one.y);
   return out;
 }
 
 [[nodiscard]] bool has_aligned_rows(const float* elements, int64_t row_stride, int64_t depth_stride) {
-  return depth_stride == 1 && row_stride % Vector<float>::kSize == 0 && is_aligned(elements);
+  return depth_stride == 1 && row_stride % kPackOf<float> == 0 && is_aligned(elements);
 }
 
 template <typename Kind>

@@ -30,7 +30,7 @@ struct F32Kind {
 };
 
 [[nodiscard]] inline bool is_aligned(const void* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % kChunkBytes == 0;
+  return packs_fit(pointer, kChunkBytes);
 }
 
 /// One product with tiles of one size: LoaderA and LoaderB as templates over (element, rows, threads).

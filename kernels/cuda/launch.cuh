@@ -4,31 +4,34 @@
 #include <cuda_runtime.h>
 
 #include "kernels/cuda/gpu_device.h"
-#include "kernels/tensor/error.h"
+#include "kernels/cuda/launch_shape.h"
 
 namespace panda::kernels::cuda {
 
 /// Shared memory that a block gets without asking: above it the launch opts in.
 inline constexpr size_t kSharedBytesWithoutOptIn = 48 * 1024;
 
-[[noreturn]] void throw_launch_error(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes,
-                                     cudaError_t error);
+/// Before a launch: throws if the device has failed, and makes it the current one.
+void before_launch(GpuDevice& device);
+/// After it: throws DeviceError naming kernel, grid, block and cause if the launch was refused.
+void after_launch(GpuDevice& device, const LaunchShape& launch, cudaError_t refused);
 
-/// Gives the kernel to the device's stream and returns. Throws DeviceError naming kernel, grid and block if
-/// the launch is refused; what goes wrong while it runs shows at the next synchronisation.
+/// Gives the kernel to the device's stream and returns; what goes wrong while it runs shows at the next
+/// synchronisation.
 template <typename... Parameters, typename... Arguments>
 void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                    size_t shared_bytes, GpuDevice& device, Arguments&&... arguments) {
+  const LaunchShape launch{name, grid, block, shared_bytes};
+  before_launch(device);
   if (shared_bytes > kSharedBytesWithoutOptIn) {
     const cudaError_t refused =
         cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                              cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
-    if (refused != cudaSuccess) throw_launch_error(name, grid, block, shared_bytes, refused);
+    if (refused != cudaSuccess) after_launch(device, launch, refused);
   }
   kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(device.stream())>>>(
       static_cast<Parameters>(arguments)...);
-  const cudaError_t refused = cudaGetLastError();
-  if (refused != cudaSuccess) throw_launch_error(name, grid, block, shared_bytes, refused);
+  after_launch(device, launch, cudaGetLastError());
 }
 
 }  // namespace panda::kernels::cuda

@@ -4,7 +4,8 @@
 // READS   windows: x, each element in up to ceil(window/stride)^2 windows, from L1 or L2 but the first time;
 //         whole image: x once · WRITES y
 // FLOPS   one an element of a window
-// LAUNCH  windows: one thread an element of y, or a pack of channels (16 B) where both sides are channels last
+// LAUNCH  windows: one thread an element of y, or a pack of channels (16 B) where both sides are channels
+// last
 //         and C and the pointers allow it, in the order of y's memory
 //         whole image, channels last: a block of 32 channel packs x 8 rows of pixels, whose sums are added in
 //         the rows' order; dense: a warp a plane
@@ -22,8 +23,8 @@ namespace panda::kernels::PANDA_TARGET {
 namespace {
 
 constexpr int kPixelRows = kBlockThreads / kWarpThreads;
-/// Blocks of pool_windows that share a multiprocessor: 1024 threads hide the loads' latency, and each may have
-/// 64 registers.
+/// Blocks of pool_windows that share a multiprocessor: 1024 threads hide the loads' latency, and each may
+/// have 64 registers.
 constexpr int kWindowBlocks = 4;
 
 /// Begin and end of a window along one axis, cut to the image.
@@ -77,8 +78,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
   const int row = static_cast<int>(threadIdx.x) / kWarpThreads;
   int64_t column_block;
-  const int64_t image = divide(
-      blockIdx.x, (channels + kWarpThreads * kPack - 1) / (kWarpThreads * kPack), column_block);
+  const int64_t image =
+      divide(blockIdx.x, (channels + kWarpThreads * kPack - 1) / (kWarpThreads * kPack), column_block);
   const int64_t first = column_block * kWarpThreads * kPack;
   const int64_t c = first + lane * kPack;
   float sum[kPack] = {};

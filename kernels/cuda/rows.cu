@@ -2,10 +2,10 @@
 //
 // WHAT    y[n,c] = exp(x[n,c] - max) / sum · y[n,c] = x[n,c] / |x[n,:]|; N,C
 // READS   x twice, the second time from L1 or L2 · WRITES y
-// FLOPS   softmax: two exponentials and an f64 multiply-add an element · normalise: an f64 multiply-add and a multiplication
-// LAUNCH  a warp a row of up to kWarpRow elements, else a block of 256 threads a row
-// LIMITS  sums are f64, in one order for each C; the softmax's difference and exponentials are f32
-// SOURCE  softmax: the largest and the sum in one pass (Milakov, Gimelshein 2018)
+// FLOPS   softmax: two exponentials and an f64 multiply-add an element · normalise: an f64 multiply-add and a
+// multiplication LAUNCH  a warp a row of up to kWarpRow elements, else a block of 256 threads a row LIMITS
+// sums are f64, in one order for each C; the softmax's difference and exponentials are f32 SOURCE  softmax:
+// the largest and the sum in one pass (Milakov, Gimelshein 2018)
 #include "kernels/cuda/gpu_kernels.h"
 #include "kernels/cuda/work.cuh"
 #include "kernels/reduce.h"
@@ -45,8 +45,7 @@ __device__ SoftmaxSum join_warp(SoftmaxSum value) {
   return value;
 }
 __device__ double join_warp(double value) {
-  for (int step = kWarpThreads / 2; step >= 1; step /= 2)
-    value += __shfl_xor_sync(kWholeWarp, value, step);
+  for (int step = kWarpThreads / 2; step >= 1; step /= 2) value += __shfl_xor_sync(kWholeWarp, value, step);
   return value;
 }
 __device__ double join(double a, double b) {
@@ -73,8 +72,7 @@ template <int kThreads>
 struct RowThread {
   int64_t row;
   int place;
-  __device__ RowThread()
-      : row(thread_index() / kThreads), place(static_cast<int>(threadIdx.x) % kThreads) {}
+  __device__ RowThread() : row(thread_index() / kThreads), place(static_cast<int>(threadIdx.x) % kThreads) {}
 };
 
 // x and y may be the same memory (no __restrict__): a thread reads and writes its own elements alone.

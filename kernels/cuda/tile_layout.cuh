@@ -1,5 +1,5 @@
-// What the parts of implicit_gemm.cuh share: how operands lie in shared memory, 16-byte vectors, division by
-// a constant of the launch.
+// What the parts of implicit_gemm.cuh share: how operands lie in shared memory, and division by a
+// constant of the launch.
 //
 // A stage of the pipeline holds kTileM rows of A and kTileN rows of B, 64 bytes each: 32 elements of 16 bits
 // or 16 of f32, consecutive in the depth, in four chunks of 16 bytes. Chunk c of row r lies in place
@@ -7,7 +7,7 @@
 // what a quarter warp of cp.async writes) fall into eight different groups of four banks.
 #pragma once
 
-#include "kernels/cuda/dialect.cuh"
+#include "kernels/cuda/work.cuh"
 
 namespace panda::kernels::PANDA_TARGET {
 
@@ -15,8 +15,8 @@ inline constexpr int kChunkBytes = 16;
 inline constexpr int kChunksPerRow = 4;
 inline constexpr int kRowBytes = kChunkBytes * kChunksPerRow;
 
-/// Stages of the pipeline: three are being filled while one is read. 128 x 128 tiles take 64 KiB so, which is
-/// all that a block of sm_75 can have, and lets two blocks share a multiprocessor of sm_80, three of sm_90.
+/// Stages of the pipeline: three are being filled while one is read. 128 x 128 tiles take 64 KiB so: all that
+/// a block of sm_75 can have, and two blocks share a multiprocessor of sm_80 (164 KiB) or sm_90 (228 KiB).
 inline constexpr int kStages = 4;
 
 /// Elements of the depth in a stage.
@@ -28,21 +28,9 @@ __device__ inline int chunk_offset(int row, int chunk) {
   return row * kRowBytes + ((chunk ^ ((row >> 1) & 3)) * kChunkBytes);
 }
 
-/// 16 bytes that move in one instruction.
+/// 16 bytes: what cp.async copies, and the widest load.
 template <typename T>
-struct alignas(16) Vector {
-  static constexpr int kSize = 16 / static_cast<int>(sizeof(T));
-  T values[kSize];
-};
-
-template <typename T>
-__device__ inline Vector<T> load_vector(const T* aligned) {
-  return *reinterpret_cast<const Vector<T>*>(aligned);
-}
-template <typename T>
-__device__ inline void store_vector(T* aligned, const Vector<T>& vector) {
-  *reinterpret_cast<Vector<T>*>(aligned) = vector;
-}
+using Vector = Pack<T, kPackOf<T>>;
 
 /// n / divisor for 0 <= n < 2^31, 1 <= divisor < 2^31, by one multiplication. With l = ceil(log2 divisor) and
 /// m = floor(2^(31+l) / divisor) + 1, the excess m divisor - 2^(31+l) lies in 1..divisor <= 2^l, so that

@@ -3,8 +3,9 @@
 //   issue(stage)   starts the next kStageDepth elements of the depth on their way into `stage`: asynchronous
 //                  copies, or loads into registers
 //   finish(stage)  rounds and stores what issue left in registers
-// Rows past the operand's and elements past its depth become zeros. Each element is read exactly once per
-// tile and lands in the same place whatever the loader, so that products do not depend on it.
+// Rows past the operand's and elements past its depth become zeros: copies of 0 bytes, whose source may be
+// any address. Each element is read exactly once per tile and lands in the same place whatever the loader, so
+// that products do not depend on it.
 #pragma once
 
 #include "kernels/cuda/tile_layout.cuh"
@@ -27,11 +28,10 @@ class RowsLoader {
   using Element = ElementT;
   using Source = RowsSource<Element>;
 
-  __device__ RowsLoader(const Source& source, int64_t first_row, int thread)
-      : fallback_(source.elements), depth_(source.depth) {
+  __device__ RowsLoader(const Source& source, int64_t first_row, int thread) : depth_(source.depth) {
     const int row = thread / kChunksPerRow;
     const int chunk = thread % kChunksPerRow;
-    depth_at_ = chunk * Vector<Element>::kSize;
+    depth_at_ = chunk * kPackOf<Element>;
     const int64_t rows_left = source.rows - first_row - row;
     rows_left_ = static_cast<int>(rows_left < kRows ? rows_left : kRows);
     next_ = source.elements + (first_row + row) * source.row_stride + depth_at_;
@@ -44,8 +44,8 @@ class RowsLoader {
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       const bool valid = inside && pass * kRowsPerPass < rows_left_;
-      cp_async16(stage + shared_offset_ + pass * kRowsPerPass * kRowBytes,
-                 valid ? next_ + pass * pass_stride_ : fallback_, valid ? kChunkBytes : 0);
+      cp_async16(stage + shared_offset_ + pass * kRowsPerPass * kRowBytes, next_ + pass * pass_stride_,
+                 valid ? kChunkBytes : 0);
     }
     next_ += kStageDepth<Element>;
     depth_at_ += kStageDepth<Element>;
@@ -58,7 +58,6 @@ class RowsLoader {
   static constexpr int kPasses = kRows / kRowsPerPass;
   static_assert(kRowsPerPass % 8 == 0 && kRows % kRowsPerPass == 0);
 
-  const Element* fallback_;
   const Element* next_;
   int64_t pass_stride_;
   int rows_left_;
@@ -79,6 +78,7 @@ struct WindowGeometry {
   FastDivisor by_channels;                             ///< c
   FastDivisor by_filter_width;                         ///< s
   int64_t image_stride, h_stride, w_stride, c_stride;  ///< elements of x
+  int64_t next_s, next_r;  ///< from past a tap's last channel to the next tap; what is more at a row's end
 
   /// Top left corner of row m's window, which may lie outside the image, and its offset in x. Rows that are
   /// not there get a corner from which no step leads into the image.
@@ -95,7 +95,7 @@ struct WindowGeometry {
     w = rest * stride_w - pad_w;
     offset = n * image_stride + h * h_stride + w * w_stride;
   }
-  __device__ bool inside(int h, int w) const {
+  [[nodiscard]] __device__ bool inside(int h, int w) const {
     return static_cast<unsigned>(h) < static_cast<unsigned>(height) &&
            static_cast<unsigned>(w) < static_cast<unsigned>(width);
   }
@@ -107,37 +107,45 @@ struct ImageSource {
   WindowGeometry window;
 };
 
-/// Images N,H,W,C in the operand's element type, 16-byte aligned, C a multiple of 16 bytes: a chunk lies
-/// within one tap of the filter.
+/// Largest extent of a filter that ImageLoader takes: its taps' bits fit half a word, with one to spare.
+inline constexpr int kLargestMaskedFilter = 15;
+
+/// Images N,H,W,C in the operand's element type, 16-byte aligned, C a multiple of 16 bytes, so that a chunk
+/// lies within one tap of the filter. Which of a window's rows and columns lie inside the image is a word of
+/// bits, r and 16 + s, that is made once: a chunk costs one test and one addition.
 template <typename ElementT, int kRows, int kThreads>
 class ImageLoader {
  public:
   using Element = ElementT;
   using Source = ImageSource<Element>;
 
-  __device__ ImageLoader(const Source& source, int64_t first_row, int thread) : source_(source) {
+  __device__ ImageLoader(const Source& source, int64_t first_row, int thread) : window_(source.window) {
     const int row = thread / kChunksPerRow;
     const int chunk = thread % kChunksPerRow;
-    c_ = chunk * Vector<Element>::kSize;
-    wrap();
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass)
-      source.window.corner(first_row + row + pass * kRowsPerPass, h_[pass], w_[pass], offset_[pass]);
+    for (int pass = 0; pass < kPasses; ++pass) {
+      int h = 0;
+      int w = 0;
+      int64_t offset = 0;
+      window_.corner(first_row + row + pass * kRowsPerPass, h, w, offset);
+      inside_[pass] = bits_inside(h, window_.height, window_.filter_height) |
+                      bits_inside(w, window_.width, window_.filter_width) << 16;
+      corner_[pass] = source.x + offset;
+    }
+    c_ = static_cast<int>(tap_ = chunk * kPackOf<Element>);
+    next_tap();
     shared_offset_ = chunk_offset(row, chunk);
   }
 
   __device__ void issue(unsigned char* stage) {
-    const WindowGeometry& window = source_.window;
-    const int64_t tap = r_ * window.h_stride + s_ * window.w_stride + c_;
-    const bool any = r_ < window.filter_height;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
-      const bool valid = any && window.inside(h_[pass] + r_, w_[pass] + s_);
-      cp_async16(stage + shared_offset_ + pass * kRowsPerPass * kRowBytes,
-                 valid ? source_.x + (offset_[pass] + tap) : source_.x, valid ? kChunkBytes : 0);
+      cp_async16(stage + shared_offset_ + pass * kRowsPerPass * kRowBytes, corner_[pass] + tap_,
+                 (inside_[pass] & needed_) == needed_ ? kChunkBytes : 0);
     }
     c_ += kStageDepth<Element>;
-    wrap();
+    tap_ += kStageDepth<Element>;
+    if (c_ >= window_.channels) next_tap();
   }
   __device__ void finish(unsigned char*) {}
 
@@ -147,21 +155,32 @@ class ImageLoader {
   static_assert(kRowsPerPass % 8 == 0 && kRows % kRowsPerPass == 0);
 
   /// Carries c into s and r.
-  __device__ void wrap() {
-    while (c_ >= source_.window.channels) {
-      c_ -= source_.window.channels;
-      if (++s_ == source_.window.filter_width) {
+  __device__ void next_tap() {
+    while (c_ >= window_.channels) {
+      c_ -= window_.channels;
+      tap_ += window_.next_s;
+      if (++s_ == window_.filter_width) {
         s_ = 0;
         ++r_;
+        tap_ += window_.next_r;
       }
     }
+    // Past the filter, more than any window has.
+    needed_ = r_ < window_.filter_height ? 1u << r_ | 0x10000u << s_ : ~0u;
+  }
+  /// Bits i < count with 0 <= first + i < extent.
+  __device__ static unsigned bits_inside(int first, int extent, int count) {
+    const int begin = max(0, -first);
+    const int end = min(count, extent - first);
+    return begin < end ? (1u << end) - (1u << begin) : 0u;
   }
 
-  const Source& source_;
-  int64_t offset_[kPasses];
-  int h_[kPasses];
-  int w_[kPasses];
-  int r_ = 0, s_ = 0, c_ = 0;
+  const WindowGeometry& window_;
+  const Element* corner_[kPasses];
+  unsigned inside_[kPasses];
+  int64_t tap_;  // elements from a corner
+  int r_ = 0, s_ = 0, c_;
+  unsigned needed_;
   int shared_offset_;
 };
 
@@ -169,14 +188,14 @@ class ImageLoader {
 template <typename Element, int kElements>
 __device__ void store_half_row(unsigned char* stage, int row, int first_chunk,
                                const float (&values)[kElements]) {
-  constexpr int kSize = Vector<Element>::kSize;
+  constexpr int kSize = kPackOf<Element>;
   static_assert(kElements == 2 * kSize);
 #pragma unroll
   for (int chunk = 0; chunk < 2; ++chunk) {
     Vector<Element> vector;
 #pragma unroll
-    for (int i = 0; i < kSize; ++i) vector.values[i] = from_float<Element>(values[chunk * kSize + i]);
-    store_vector(reinterpret_cast<Element*>(stage + chunk_offset(row, first_chunk + chunk)), vector);
+    for (int i = 0; i < kSize; ++i) vector.at[i] = from_float<Element>(values[chunk * kSize + i]);
+    store_pack(reinterpret_cast<Element*>(stage + chunk_offset(row, first_chunk + chunk)), vector);
   }
 }
 
@@ -191,30 +210,29 @@ class ImageGatherLoader {
   using Source = ImageSource<Input>;
 
   __device__ ImageGatherLoader(const Source& source, int64_t first_row, int thread)
-      : source_(source), row_(thread % kRows), part_(thread / kRows) {
-    source.window.corner(first_row + row_, h_, w_, offset_);
+      : window_(source.window), row_(thread % kRows), part_(thread / kRows) {
+    int64_t offset = 0;
+    window_.corner(first_row + row_, h_, w_, offset);
+    corner_ = source.x + offset;
   }
 
   __device__ void issue(unsigned char*) {
-    const WindowGeometry& window = source_.window;
     int c = depth_at_ + part_ * kElements;
-    int s = window.by_channels.divide(c);
-    int r = window.by_filter_width.divide(s);
-    int64_t tap = r * window.h_stride + s * window.w_stride + c * window.c_stride;
-    const int64_t next_s = window.w_stride - window.channels * window.c_stride;
-    const int64_t next_r = window.h_stride - window.filter_width * window.w_stride;
+    int s = window_.by_channels.divide(c);
+    int r = window_.by_filter_width.divide(s);
+    const Input* element = corner_ + (r * window_.h_stride + s * window_.w_stride + c * window_.c_stride);
 #pragma unroll
     for (int i = 0; i < kElements; ++i) {
-      const bool valid = r < window.filter_height && window.inside(h_ + r, w_ + s);
-      values_[i] = valid ? as_float(source_.x[offset_ + tap]) : 0.0f;
-      tap += window.c_stride;
-      if (++c == window.channels) {
+      const bool valid = r < window_.filter_height && window_.inside(h_ + r, w_ + s);
+      values_[i] = valid ? as_float(*element) : 0.0f;
+      element += window_.c_stride;
+      if (++c == window_.channels) {
         c = 0;
-        tap += next_s;
-        if (++s == window.filter_width) {
+        element += window_.next_s;
+        if (++s == window_.filter_width) {
           s = 0;
           ++r;
-          tap += next_r;
+          element += window_.next_r;
         }
       }
     }
@@ -222,16 +240,16 @@ class ImageGatherLoader {
   }
 
   __device__ void finish(unsigned char* stage) {
-    store_half_row<Element, kElements>(stage, row_, part_ * (kElements / Vector<Element>::kSize), values_);
+    store_half_row<Element, kElements>(stage, row_, part_ * (kElements / kPackOf<Element>), values_);
   }
 
  private:
   static constexpr int kElements = kRows * kStageDepth<Element> / kThreads;
   static_assert(kThreads == 2 * kRows);
 
-  const Source& source_;
+  const WindowGeometry& window_;
   float values_[kElements];
-  int64_t offset_;
+  const Input* corner_;
   int h_, w_;
   int row_, part_;
   int depth_at_ = 0;
@@ -294,7 +312,7 @@ class MatrixGatherLoader {
   }
 
  private:
-  static constexpr int kSize = Vector<Element>::kSize;
+  static constexpr int kSize = kPackOf<Element>;
   static constexpr int kDepth = kStageDepth<Element>;
   static constexpr int kElements = kRows * kDepth / kThreads;
   static constexpr int kRowStep = kThreads / kDepth;

@@ -54,8 +54,9 @@ class TensorCoreMath {
   static constexpr int kTileM = kTileM_;
   static constexpr int kTileN = kTileN_;
   static constexpr int kThreads = 128;
-  /// Blocks that share a multiprocessor: what their shared memory allows on sm_80, where it is 164 KiB.
-  static constexpr int kBlocks = kTileM * kTileN == 128 * 128 ? 2 : kTileM * kTileN == 128 * 64 ? 3 : 4;
+  /// Blocks that share a multiprocessor: what the shared memory of the larger tiles allows on sm_80 (164
+  /// KiB), and 168 registers, with which no loader spills.
+  static constexpr int kBlocks = kTileM * kTileN == 128 * 128 ? 2 : 3;
 
   __device__ explicit TensorCoreMath(int thread) : thread_(thread) {
     const int lane = thread % 32;
@@ -153,9 +154,9 @@ class FmaMath {
   static constexpr int kTileM = kTileM_;
   static constexpr int kTileN = kTileN_;
   static constexpr int kThreads = kTileM * kTileN >= 128 * 128 ? 256 : 128;
-  /// Blocks that share a multiprocessor, by registers: 64 sums and 36 operands a thread, and what the compiler
-  /// loads ahead, leave room for 12 warps at 128 x 64 and for 8 at 128 x 128.
-  static constexpr int kBlocks = kTileM * kTileN == 128 * 128 ? 1 : kTileM * kTileN == 128 * 64 ? 3 : 4;
+  /// Blocks that share a multiprocessor, by registers: sums, operands and what the compiler loads ahead leave
+  /// room for 8 warps at 128 x 128 and for 12 else.
+  static constexpr int kBlocks = kTileM * kTileN == 128 * 128 ? 1 : 3;
 
   __device__ explicit FmaMath(int thread) {
     const int lane = thread % 32;
@@ -178,10 +179,9 @@ class FmaMath {
       for (int j = 0; j < kCountN; ++j) {
         const Vector<float> column = chunk_at(b + (b_offset_ ^ chunk * kChunkBytes) + j * kGridN * kRowBytes);
 #pragma unroll
-        for (int d = 0; d < Vector<float>::kSize; ++d)
+        for (int d = 0; d < kPackOf<float>; ++d)
 #pragma unroll
-          for (int i = 0; i < kCountM; ++i)
-            sums_[i][j] = fmaf(rows[i].values[d], column.values[d], sums_[i][j]);
+          for (int i = 0; i < kCountM; ++i) sums_[i][j] = fmaf(rows[i].at[d], column.at[d], sums_[i][j]);
       }
     }
   }
@@ -202,7 +202,7 @@ class FmaMath {
   static_assert(kGridM % 8 == 0 && kGridN % 8 == 0 && kCountN * kGridN == kTileN);
 
   __device__ static Vector<float> chunk_at(const unsigned char* place) {
-    return load_vector(reinterpret_cast<const float*>(place));
+    return load_pack<kPackOf<float>>(reinterpret_cast<const float*>(place));
   }
 
   int m_, n_;

@@ -37,7 +37,7 @@ struct TileOutput {
 template <typename T, int kTileM, int kTileN, int kThreads>
 __device__ void write_vectors(const TileOutput& out, const float* staged, int64_t first_row, int first_column,
                               int thread) {
-  constexpr int kSize = Vector<T>::kSize;
+  constexpr int kSize = kPackOf<T>;
   constexpr int kVectors = kTileN / kSize;
   static_assert(kThreads % kVectors == 0);
   const int column = thread % kVectors * kSize;
@@ -48,16 +48,16 @@ __device__ void write_vectors(const TileOutput& out, const float* staged, int64_
   for (int row = thread / kVectors; row < kTileM && first_row + row < out.rows; row += kThreads / kVectors) {
     const int64_t at = (first_row + row) * out.columns + first_column + column;
     Vector<T> residual = {};
-    if (out.residual != nullptr) residual = load_vector(static_cast<const T*>(out.residual) + at);
+    if (out.residual != nullptr) residual = load_pack<kPackOf<T>>(static_cast<const T*>(out.residual) + at);
     // sum_index keeps 8 neighbouring columns together.
     const float* sums = staged + sum_index<kTileN>(row, column);
     Vector<T> result;
 #pragma unroll
     for (int i = 0; i < kSize; ++i) {
-      const float added = out.residual != nullptr ? as_float(residual.values[i]) : 0.0f;
-      result.values[i] = from_float<T>(out.finished(sums[i], bias[i], added));
+      const float added = out.residual != nullptr ? as_float(residual.at[i]) : 0.0f;
+      result.at[i] = from_float<T>(out.finished(sums[i], bias[i], added));
     }
-    store_vector(static_cast<T*>(out.y) + at, result);
+    store_pack(static_cast<T*>(out.y) + at, result);
   }
 }
 

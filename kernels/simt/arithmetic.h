@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "kernels/simt/vector_types.h"
@@ -256,7 +257,8 @@ inline unsigned __float2uint_rz(float x) {
   return emulator::to_integer<unsigned>(std::trunc(x));
 }
 inline int __double2int_rn(double x) {
-  return emulator::to_integer<int>(std::nearbyint(x));
+  // From f64 a NaN gives the smallest value in 32 bits too (PTX ISA, cvt).
+  return std::isnan(x) ? std::numeric_limits<int>::min() : emulator::to_integer<int>(std::nearbyint(x));
 }
 inline long long __double2ll_rn(double x) {
   return emulator::to_integer<long long>(std::nearbyint(x));

@@ -3,6 +3,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "kernels/simt/race.h"
 #include "kernels/simt/runtime.h"
 #include "kernels/simt/simt_device.h"
 #include "kernels/tensor/error.h"
@@ -71,6 +72,7 @@ class Launch {
     runtime.seed = options.seed;
     runtime.poison = device.poison_byte();
     runtime.ready.start(options.order, device.next_seed());
+    race::launch_started();
     if (shared_bytes > 0) runtime.dynamic = std::make_unique<GuardedBlock>(shared_bytes);
     gridDim = grid;
     blockDim = block;
@@ -81,10 +83,15 @@ class Launch {
     runtime.shared.clear();
     runtime.dynamic.reset();
     runtime.current = nullptr;
+    race::launch_ended();
   }
 };
 
 }  // namespace
+
+bool take_down(GpuDevice& gpu, const std::function<void()>& launch) {
+  return static_cast<SimtDevice&>(gpu).take_down(launch);
+}
 
 void run_grid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, GpuDevice& gpu,
               void (*body)(void*), void* context) {

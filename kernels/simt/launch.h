@@ -1,6 +1,7 @@
 // Launching a kernel on the emulator: the twin of kernels/cuda/launch.cuh.
 #pragma once
 
+#include <functional>
 #include <tuple>
 
 #include "kernels/cuda/gpu_device.h"
@@ -15,9 +16,12 @@ namespace emulator {
 void run_grid(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, GpuDevice& device,
               void (*body)(void* context), void* context);
 
+/// True if the device records: the launch is taken down and waits for the replay.
+[[nodiscard]] bool take_down(GpuDevice& device, const std::function<void()>& launch);
+
 }  // namespace emulator
 
-/// Runs the kernel to its end, on this thread.
+/// Runs the kernel to its end, on this thread; or takes it down, where the device records.
 template <typename... Parameters, typename... Arguments>
 void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                    size_t shared_bytes, GpuDevice& device, Arguments&&... arguments) {
@@ -28,13 +32,17 @@ void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, d
     void (*kernel)(Parameters...);
     std::tuple<Parameters...> parameters;
   } call = {kernel, std::tuple<Parameters...>(static_cast<Parameters>(arguments)...)};
-  emulator::run_grid(
-      name, grid, block, shared_bytes, device,
-      [](void* context) {
-        const Call& one = *static_cast<Call*>(context);
-        std::apply(one.kernel, one.parameters);
-      },
-      &call);
+  const auto launch = [=, &device] {
+    Call one_launch = call;
+    emulator::run_grid(
+        name, grid, block, shared_bytes, device,
+        [](void* context) {
+          const Call& one = *static_cast<Call*>(context);
+          std::apply(one.kernel, one.parameters);
+        },
+        &one_launch);
+  };
+  if (!emulator::take_down(device, launch)) launch();
 }
 
 }  // namespace panda::kernels::simt

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/simt/race.h"
 #include "kernels/simt/runtime.h"
 #include "kernels/tensor/dtype.h"
 #include "kernels/tensor/error.h"
@@ -23,6 +24,7 @@ void require_aligned16(const void* pointer, const char* what, const Site& site) 
 }
 
 void land(const PendingCopy& copy) {
+  race::write(copy.destination, kCopyBytes);
   std::memcpy(copy.destination, copy.source, static_cast<size_t>(copy.valid_bytes));
   std::memset(copy.destination + copy.valid_bytes, 0, static_cast<size_t>(kCopyBytes - copy.valid_bytes));
 }
@@ -74,6 +76,7 @@ void ldmatrix(uint32_t* registers, const void* row, const Site& site) {
   if (lane_index() < 8 * kMatrices) {  // the other lanes' addresses are not used
     require_aligned16(row, "the row's address", site);
     require_shared(row, 16, site);
+    race::read(row, 16);
   }
   rendezvous(kAllLanes, &own, complete_ldmatrix<kMatrices, kTranspose>, site);
 }
@@ -84,11 +87,22 @@ struct Product {
   const uint32_t* b;
 };
 
+/// Four f32 of a row: what the baseline's vector registers hold, spelt out because the compiler leaves the
+/// loops below scalar at -O2.
+using Quad = float __attribute__((vector_size(16)));
+
+/// Rows of 8 f32.
+struct Row {
+  Quad quads[2];
+
+  float& operator[](int n) { return reinterpret_cast<float*>(quads)[n]; }
+};
+
 /// d (16x8) += a (16 x kDepth) b (kDepth x 8), each element summed over the depth in order, in f32. Products
 /// of two 8- or 11-bit significands are exact in f32.
 template <int kDepth>
-void multiply(void* const* operands, const float (&a)[16][kDepth], const float (&b)[kDepth][8]) {
-  float sums[16][8];
+void multiply(void* const* operands, const float (&a)[16][kDepth], const Row (&b)[kDepth]) {
+  Row sums[16];
   for (int lane = 0; lane < 32; ++lane) {
     const float* d = static_cast<const Product*>(operands[lane])->d;
     const int g = lane / 4;
@@ -98,11 +112,14 @@ void multiply(void* const* operands, const float (&a)[16][kDepth], const float (
     sums[g + 8][2 * t] = d[2];
     sums[g + 8][2 * t + 1] = d[3];
   }
-  for (auto& row : sums) {
-    const auto& a_row = a[&row - sums];
+  for (int m = 0; m < 16; ++m) {
+    Quad low = sums[m].quads[0];
+    Quad high = sums[m].quads[1];
     for (int k = 0; k < kDepth; ++k) {
-      for (int n = 0; n < 8; ++n) row[n] += a_row[k] * b[k][n];
+      low += a[m][k] * b[k].quads[0];
+      high += a[m][k] * b[k].quads[1];
     }
+    sums[m] = {{low, high}};
   }
   for (int lane = 0; lane < 32; ++lane) {
     float* d = static_cast<const Product*>(operands[lane])->d;
@@ -132,7 +149,7 @@ float bf16_bits_to_float(uint32_t bits) {
 template <float (*kToFloat)(uint32_t)>
 void complete_mma_16bit(uint32_t, void* const* operands) {
   float a[16][16];
-  float b[16][8];
+  Row b[16];
   for (int lane = 0; lane < 32; ++lane) {
     const auto& one = *static_cast<const Product*>(operands[lane]);
     const int g = lane / 4;
@@ -158,7 +175,7 @@ float tf32_bits_to_float(uint32_t bits) {
 
 void complete_mma_tf32(uint32_t, void* const* operands) {
   float a[16][8];
-  float b[8][8];
+  Row b[8];
   for (int lane = 0; lane < 32; ++lane) {
     const auto& one = *static_cast<const Product*>(operands[lane]);
     const int g = lane / 4;
@@ -185,10 +202,12 @@ void cp_async16(void* shared, const void* global, int valid_bytes, const char* f
   if (valid_bytes < 0 || valid_bytes > kCopyBytes)
     fail(site, text(valid_bytes, " valid bytes, expected 0..16"));
   require_shared(shared, kCopyBytes, site);
+  race::read(global, static_cast<size_t>(valid_bytes));
   Thread& self = *runtime.current;
   const PendingCopy copy = {static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global),
                             valid_bytes, self.copy_groups, site};
   if (compute_capability() < 80) return land(copy);
+  race::copy_issued(shared, kCopyBytes);
   std::memset(shared, poison_byte(), kCopyBytes);
   self.copies.push_back(copy);
 }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/simt/race.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::kernels::simt {
@@ -214,9 +215,11 @@ void Runtime::start_block(dim3 block) {
   idle_yields = 0;
   for (SharedVariable& variable : shared) variable.live = false;
   if (dynamic != nullptr) std::memset(dynamic->data(), poison, dynamic->bytes());
+  race::block_started(threads.size());
 }
 
 void Runtime::finish_block() {
+  race::report();
   for (const SharedVariable& variable : shared) {
     const std::string damage = variable.block.damage();
     if (!damage.empty()) {
@@ -260,6 +263,7 @@ int barrier(bool predicate, const Site& site) {
     r.at_barrier = 0;
     r.barrier_result = std::exchange(r.barrier_votes, 0);
     r.idle_yields = 0;
+    race::block_barrier();
     for (Thread& thread : r.threads) {
       thread.state = ThreadState::kReady;
       r.ready.push(thread);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/simt/race.h"
 #include "kernels/simt/runtime.h"
 #include "kernels/tensor/error.h"
 
@@ -24,7 +25,12 @@ static_assert(alignof(std::max_align_t) == 16);
 }  // namespace
 
 GuardedBlock::GuardedBlock(size_t bytes)
+#if defined(PANDA_RACE_CHECK)
+    : bytes_(bytes),
+      memory_(static_cast<unsigned char*>(race::allocate_shared(bytes + 2 * kBand)), [](void*) {}) {
+#else
     : bytes_(bytes), memory_(static_cast<unsigned char*>(std::malloc(bytes + 2 * kBand)), std::free) {
+#endif
   if (memory_ == nullptr && bytes + 2 * kBand > 0) throw std::bad_alloc();
   data_ = memory_.get() + kBand;
   if (kBand > 0) {

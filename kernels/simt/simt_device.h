@@ -2,6 +2,9 @@
 // GPU: for tests, and for finding out what a kernel does.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "kernels/cuda/gpu_device.h"
 #include "kernels/simt/simt_options.h"
 #include "kernels/tensor/parallel.h"
@@ -24,8 +27,13 @@ class SimtDevice final : public GpuDevice {
   void copy_from_host(void* device_destination, const void* source, int64_t bytes) override;
   void copy_to_host(void* destination, const void* device_source, int64_t bytes) override;
   void fill(void* destination, uint8_t value, int64_t bytes) override;
+  void copy_on_device(void* destination, const void* source, int64_t bytes) override;
   /// Kernels run when they are launched: there is nothing to wait for.
-  void synchronize() override {}
+  void synchronize() override;
+  [[nodiscard]] bool records() const override { return true; }
+  [[nodiscard]] std::unique_ptr<Recording> record(const std::function<void()>& work) override;
+  /// True while work is recorded: `step` then belongs to the recording.
+  [[nodiscard]] bool take_down(const std::function<void()>& step);
 
   [[nodiscard]] const SimtOptions& options() const { return options_; }
   [[nodiscard]] unsigned char poison_byte() const;
@@ -37,9 +45,13 @@ class SimtDevice final : public GpuDevice {
   void free_bytes(void* pointer, int64_t bytes) noexcept override;
 
  private:
+  class StepRecording;
+  void refuse_while_recording(const char* action) const;
+
   SimtOptions options_;
   ThreadPool threads_{1};
   uint64_t launches_ = 0;
+  StepRecording* recording_ = nullptr;  ///< the one that is being made
 };
 
 }  // namespace panda::kernels::simt

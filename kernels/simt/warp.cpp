@@ -1,6 +1,7 @@
 // Shuffles, votes and reductions of a warp: what the last lane to arrive computes for all.
 #include "kernels/simt/warp.h"
 
+#include "kernels/simt/race.h"
 #include "kernels/simt/runtime.h"
 #include "kernels/tensor/error.h"
 
@@ -142,7 +143,11 @@ uint32_t match_any(uint32_t mask, uint64_t value, const Site& site) {
 }  // namespace emulator
 
 void __syncwarp(unsigned mask, const char* file, int line) {
-  emulator::rendezvous(mask, nullptr, [](uint32_t, void* const*) {}, {"__syncwarp", file, line});
+  emulator::rendezvous(mask, nullptr,
+                       [](uint32_t lanes, void* const*) {
+                         emulator::race::warp_barrier(emulator::runtime.current->warp->first_thread, lanes);
+                       },
+                       {"__syncwarp", file, line});
 }
 
 unsigned __ballot_sync(unsigned mask, int predicate, const char* file, int line) {

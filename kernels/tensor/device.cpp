@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "kernels/tensor/checked_math.h"
 #include "kernels/tensor/error.h"
@@ -32,11 +33,20 @@ void* Device::allocate(int64_t bytes, const char* label) {
     report_.peak_bytes = std::max(report_.peak_bytes, report_.bytes_in_use);
     report_.bytes_by_label[label] += bytes;
   }
-  void* pointer = allocate_bytes(bytes);
-  if (pointer == nullptr) {
+  const auto take_back = [&] {
     const std::lock_guard lock(mutex_);
     report_.bytes_in_use -= bytes;
     report_.bytes_by_label[label] -= bytes;
+  };
+  void* pointer = nullptr;
+  try {
+    pointer = allocate_bytes(bytes);
+  } catch (...) {
+    take_back();
+    throw;
+  }
+  if (pointer == nullptr) {
+    take_back();
     throw OutOfMemory(text(name(), ": out of memory: cannot allocate ", mib(bytes), " for ", label));
   }
   return pointer;
@@ -51,8 +61,21 @@ void Device::free(void* pointer, int64_t bytes, const char* label) noexcept {
 }
 
 MemoryReport Device::memory_report() const {
+  const int64_t reserved = reserved_bytes();
   const std::lock_guard lock(mutex_);
-  return report_;
+  MemoryReport report = report_;
+  report.reserved_bytes = reserved < 0 ? report.bytes_in_use : reserved;
+  return report;
+}
+
+void Device::copy_on_device(void* destination, const void* source, int64_t bytes) {
+  std::vector<char> staging(static_cast<size_t>(bytes));
+  copy_to_host(staging.data(), source, bytes);
+  copy_from_host(destination, staging.data(), bytes);
+}
+
+std::unique_ptr<Recording> Device::record(const std::function<void()>&) {
+  throw Unsupported(text(name(), ": does not record work"));
 }
 
 void HostMemoryDevice::copy_from_host(void* device_destination, const void* source, int64_t bytes) {

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -24,7 +26,20 @@ struct KernelTable;
 struct MemoryReport {
   int64_t bytes_in_use = 0;
   int64_t peak_bytes = 0;
+  int64_t reserved_bytes = 0;  ///< taken from the system; more than bytes_in_use where freed memory is kept
   std::map<std::string, int64_t> bytes_by_label;
+};
+
+/// Work that a device has taken down once and can be told to do again, with the same memory and shapes, for
+/// less than the calls cost that made it. It must not outlive its device.
+class Recording {
+ public:
+  Recording() = default;
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  virtual ~Recording() = default;
+  /// Does the work, in the device's order of work.
+  virtual void replay() = 0;
 };
 
 class Device {
@@ -55,6 +70,15 @@ class Device {
   virtual void fill(void* destination, uint8_t value, int64_t bytes) = 0;
   /// Returns when all work given to the device is done; throws what went wrong in it.
   virtual void synchronize() = 0;
+  /// Between two places of this device that do not overlap. The default goes through the host.
+  virtual void copy_on_device(void* destination, const void* source, int64_t bytes);
+
+  /// Whether this device can take work down and replay it faster than it was called.
+  [[nodiscard]] virtual bool records() const { return false; }
+  /// Takes down the kernels, fills and copies on the device that `work` gives to this device, without doing
+  /// them; what it frees stays reserved while the recording lives. `work` may not wait for the device or copy
+  /// from or to the host, and the device has done the same work before. Only where records().
+  [[nodiscard]] virtual std::unique_ptr<Recording> record(const std::function<void()>& work);
 
   /// Memory aligned to 64 bytes (nullptr for 0 bytes). `label` says what for; it must outlive the device (a
   /// literal). Throws OutOfMemory, naming label and MiB, also when the limit below would be passed.
@@ -66,9 +90,11 @@ class Device {
   void set_memory_limit(int64_t bytes) { memory_limit_ = bytes; }
 
  protected:
-  /// nullptr if it cannot be had; bytes > 0.
+  /// nullptr if it cannot be had; bytes > 0. Throws where the device has failed.
   virtual void* allocate_bytes(int64_t bytes) = 0;
   virtual void free_bytes(void* pointer, int64_t bytes) noexcept = 0;
+  /// What the report calls reserved_bytes; negative where that is what is in use.
+  [[nodiscard]] virtual int64_t reserved_bytes() const { return -1; }
 
  private:
   mutable std::mutex mutex_;
@@ -88,6 +114,9 @@ class HostMemoryDevice : public Device {
   void copy_to_host(void* destination, const void* device_source, int64_t bytes) override;
   void fill(void* destination, uint8_t value, int64_t bytes) override;
   void synchronize() override {}
+  void copy_on_device(void* destination, const void* source, int64_t bytes) override {
+    copy_from_host(destination, source, bytes);
+  }
 
  protected:
   void* allocate_bytes(int64_t bytes) override;

@@ -95,7 +95,10 @@ void copy(const ConstTensorView& source, const TensorView& destination) {
               "copy: source ", source.to_string(), " in ", layout_name(source.layout()), ", destination ",
               destination.to_string(), " in ", layout_name(destination.layout()));
   const int64_t bytes = source.bytes();
-  if (source.device().host_accessible()) {
+  if (bytes == 0) return;
+  if (&source.device() == &destination.device()) {
+    destination.device().copy_on_device(destination.raw(), source.raw(), bytes);
+  } else if (source.device().host_accessible()) {
     destination.device().copy_from_host(destination.raw(), source.raw(), bytes);
   } else if (destination.device().host_accessible()) {
     source.device().copy_to_host(destination.raw(), source.raw(), bytes);

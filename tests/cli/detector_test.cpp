@@ -137,6 +137,25 @@ TEST_F(Detector, DoesTheWholeJob) {
   }
 }
 
+TEST_F(Detector, DoesTheWholeJobThroughTheEmulatedGpuKernels) {
+  const TemporaryDirectory folder;
+  const Json fitted = json_of(fit(folder.path("m"), {"--device", "simt"}));
+  EXPECT_EQ(fitted.at("n_train"), kTrain);
+  const Json evaluated = json_of({"eval", folder.path("m"), "--data", set(), "--device", "simt"});
+  EXPECT_NE(evaluated.at("device").get<std::string>().find("simt"), std::string::npos)
+      << evaluated.at("device");
+  // The cpu device's model and scores. The bound proper is in tests/unit/anomaly/dn2_simt_test.cpp; here a
+  // job that went another way than the cpu's is to be told from one that was rounded otherwise.
+  const Json expected = json_of({"eval", model(), "--data", set()});
+  ASSERT_EQ(evaluated.at("per_image").size(), expected.at("per_image").size());
+  for (size_t i = 0; i < expected.at("per_image").size(); ++i) {
+    const Json& image = expected.at("per_image")[i];
+    EXPECT_EQ(evaluated.at("per_image")[i].at("file"), image.at("file"));
+    const double score = image.at("score");
+    EXPECT_NEAR(evaluated.at("per_image")[i].at("score").get<double>(), score, 1e-4 * score);
+  }
+}
+
 TEST_F(Detector, WritesTheSameModelForAnyThreadsAndBatch) {
   const TemporaryDirectory folder;
   const std::string expected = content_of(model());

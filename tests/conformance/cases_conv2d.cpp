@@ -250,6 +250,10 @@ const RegisterCases conv_cases([](std::vector<Case>& cases) {
   sweep({.n = 1, .c = 8, .h = 9, .w = 30, .k = 19, .r = 1, .s = 9, .stride = 1, .pad = 4, .bias = false});
   sweep({.n = 1, .c = 16, .h = 12, .w = 12, .k = 16, .r = 5, .s = 5, .stride = 3, .pad = 2, .relu = true});
   sweep({.n = 1, .c = 16, .h = 5, .w = 6, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 4});
+  // Filters of 15, and of 16, of which a window's position no longer fits the bits that the GPU keeps of it.
+  sweep({.n = 1, .c = 8, .h = 15, .w = 17, .k = 16, .r = 15, .s = 15, .stride = 1, .pad = 1});
+  sweep({.n = 1, .c = 8, .h = 3, .w = 16, .k = 16, .r = 1, .s = 16, .stride = 1, .pad = 2});
+  sweep({.n = 1, .c = 8, .h = 17, .w = 3, .k = 16, .r = 17, .s = 2, .stride = 1, .pad = 0});
   sweep({.n = 1, .c = 32, .h = 6, .w = 6, .k = 32, .r = 3, .s = 3, .stride = 1, .pad = 0});
   sweep({.n = 1, .c = 64, .h = 10, .w = 9, .k = 64, .r = 3, .s = 3, .stride = 1, .pad = 2, .dense_y = true});
   sweep({.n = 1,

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kernels/elementwise.h"
@@ -48,7 +49,8 @@ void run_unary(const Subject& s, UnaryOp op, const Tensor& x, bool in_place, Ali
   const GuardedTensor fresh = output(s, x.shape(), Layout::kDense, alignment);
   const GuardedTensor& y = in_place ? placed : fresh;
   kernels::unary_forward(s.device, {op, placed.view(), y.view()});
-  const bool transcendental = op == UnaryOp::kExp || op == UnaryOp::kLog || op == UnaryOp::kSigmoid;
+  const bool transcendental =
+      op == UnaryOp::kExp || op == UnaryOp::kLog || op == UnaryOp::kSigmoid || op == UnaryOp::kElu;
   expect_matches(y, expected, ulp_tolerance(expected, transcendental ? 2.5 : 0), Zeros::kExpected);
 }
 
@@ -131,8 +133,25 @@ void run_convert_dtype(const Subject& s, const Tensor& x, DType to, Alignment al
   expect_matches(y, expected, 0.0, Zeros::kExpected);
 }
 
+constexpr Layout kLayouts[] = {Layout::kDense, Layout::kChannelsLast, Layout::kChannelBlocked16};
+
+/// From a dense tensor of `x`'s dtype to every float in every other layout, and back.
+void run_convert_both(const Subject& s, const Tensor& x) {
+  for (const DType to : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16}) {
+    const Tensor expected = converted(s, x, to);
+    for (const Layout layout : {Layout::kChannelsLast, Layout::kChannelBlocked16}) {
+      GuardedTensor y(s.device, to, x.shape(), layout);
+      kernels::convert(s.device, {place(s, x).view(), y.view()});
+      expect_matches(y, expected, 0.0, Zeros::kExpected);
+      const GuardedTensor back = output(s, x.shape());
+      kernels::convert(s.device, {y.view(), back.view()});
+      expect_matches(back, converted(s, expected, DType::kF32), 0.0, Zeros::kExpected);
+    }
+  }
+}
+
 void run_convert_layout(const Subject& s, const Shape& shape, Layout from, Layout to, Alignment alignment) {
-  const Tensor x = make_tensor(shape, 81);
+  const Tensor x = make_operand(s, shape, 81);
   const GuardedTensor y = output(s, shape, to, alignment);
   kernels::convert(s.device, {place(s, x, from, alignment).view(), y.view()});
   expect_matches(y, x, 0.0);
@@ -172,14 +191,48 @@ const RegisterCases convert_cases([](std::vector<Case>& cases) {
   for (const Shape& shape : {Shape{1, 1, 1, 1}, Shape{2, 3, 5, 7}, Shape{1, 16, 4, 4}, Shape{2, 17, 9, 8},
                              Shape{3, 64, 7, 7}, Shape{1, 100, 33, 3}}) {
     cases.push_back({"convert", CaseKind::kSweep, text("layout_", shape), [=](const Subject& s) {
-                       const Layout native = s.device.activation_layout();
-                       run_convert_layout(s, shape, Layout::kDense, native, Alignment::kAligned);
-                       run_convert_layout(s, shape, native, Layout::kDense, Alignment::kAligned);
-                       run_convert_layout(s, shape, native, native, Alignment::kAligned);
-                       run_convert_layout(s, shape, Layout::kChannelsLast, native, Alignment::kAligned);
-                       run_convert_layout(s, shape, native, Layout::kChannelsLast, Alignment::kAligned);
+                       for (const Layout from : kLayouts)
+                         for (const Layout to : kLayouts)
+                           run_convert_layout(s, shape, from, to, Alignment::kAligned);
                      }});
   }
+  for (const DType from : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kU8, DType::kI32}) {
+    cases.push_back({"convert", CaseKind::kSweep, text("dtype_and_layout_from_", dtype_name(from)),
+                     [=](const Subject& s) {
+                       const Shape shape{2, 19, 9, 5};
+                       Tensor x(host(), from, shape, "operand");
+                       const Tensor values = make_tensor(shape, 82, Values::kSmallIntegers);
+                       for (int64_t i = 0; i < shape.numel(); ++i) {
+                         const float value = values.data<float>()[i];
+                         if (from == DType::kU8) x.data<uint8_t>()[i] = static_cast<uint8_t>(value + 3);
+                         if (from == DType::kI32) x.data<int32_t>()[i] = static_cast<int32_t>(value);
+                       }
+                       if (dtype_is_float(from)) kernels::convert(s.oracle, {make_tensor(shape, 83), x});
+                       run_convert_both(s, x);
+                     }});
+  }
+  cases.push_back(
+      {"convert", CaseKind::kSweep, "equal_dtypes_keep_their_bits", [](const Subject& s) {
+         for (const DType dtype : {DType::kI64, DType::kI32, DType::kI16, DType::kI8, DType::kU8,
+                                   DType::kBool, DType::kF16, DType::kF64}) {
+           const Shape shape{2, 9, 3, 11};
+           const int64_t bytes = shape.numel() * dtype_bytes(dtype);
+           Tensor x(host(), dtype, shape, "bits");
+           for (int64_t i = 0; i < bytes; ++i)
+             static_cast<uint8_t*>(x.view().raw())[i] =
+                 static_cast<uint8_t>(dtype == DType::kBool ? i % 3 == 0 : i * 37 + 11);
+           for (const Layout layout : kLayouts) {
+             const GuardedTensor there(s.device, dtype, shape, layout);
+             const GuardedTensor back(s.device, dtype, shape);
+             kernels::convert(s.device, {clone_to(x, s.device), there.view()});
+             kernels::convert(s.device, {there.view(), back.view()});
+             const Tensor result = clone_to(back.view(), host());
+             EXPECT_EQ(std::memcmp(x.view().raw(), result.view().raw(), static_cast<size_t>(bytes)), 0)
+                 << dtype_name(dtype) << " " << layout_name(layout);
+             EXPECT_EQ(there.damage() + back.damage(), "");
+           }
+         }
+       }});
   cases.push_back({"convert", CaseKind::kMisaligned, "dtype_and_layout", [](const Subject& s) {
                      run_convert_dtype(s, make_tensor({77}, 1), DType::kF16, Alignment::kMisaligned);
                      run_convert_dtype(s, converted(s, make_tensor({77}, 1), DType::kBF16), DType::kF32,

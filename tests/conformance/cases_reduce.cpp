@@ -38,7 +38,7 @@ const RegisterCases reduce_cases([](std::vector<Case>& cases) {
   for (const auto& [op, name] : kReduceOps) {
     const ReduceOp which = op;
     for (const Shape& shape : {Shape{1}, Shape{37}, Shape{100003}, Shape{5, 16}, Shape{33, 17},
-                               Shape{3, 7, 65}, Shape{2, 3, 5, 31}}) {
+                               Shape{3, 7, 65}, Shape{2, 3, 5, 31}, Shape{2, 600, 3}, Shape{3, 1025}}) {
       for (int axis = 0; axis < shape.rank(); ++axis) {
         cases.push_back({"reduce_forward", CaseKind::kSweep, text(name, "_", shape, "_axis", axis),
                          [=](const Subject& s) {
@@ -101,7 +101,7 @@ void run_rows(const Subject& s, RowsFunction function, const Tensor& x, bool in_
 
 void add_rows_cases(std::vector<Case>& cases, const std::string& kernel, RowsFunction function) {
   for (const int64_t n : {1, 2, 9}) {
-    for (const int64_t c : {1, 15, 16, 17, 100, 1000}) {
+    for (const int64_t c : {1, 15, 16, 17, 100, 1000, 1025, 3001}) {
       cases.push_back({kernel, CaseKind::kSweep, text("n", n, "_c", c), [=](const Subject& s) {
                          run_rows(s, function, make_tensor({n, c}, 95), c == 17, Alignment::kAligned);
                        }});
@@ -127,6 +127,25 @@ const RegisterCases rows_cases([](std::vector<Case>& cases) {
   cases.push_back({"softmax_forward", CaseKind::kSweep, "large_logits_do_not_overflow", [](const Subject& s) {
                      const float logits[] = {1000, 999, -1000, 3e38f, -3e38f, 0, 88, -88, 0.5f, 0, 0, 0};
                      run_rows(s, softmax, Tensor::from({4, 3}, logits), false, Alignment::kAligned);
+                   }});
+  cases.push_back({"softmax_forward", CaseKind::kSweep, "nan_and_infinity", [](const Subject& s) {
+                     for (const int64_t c : {7, 1500}) {
+                       const Tensor x = make_tensor({6, c}, 97);
+                       float* row = x.data<float>();
+                       row[3] = NAN;
+                       row[c + 4] = INFINITY;
+                       row[2 * c] = row[2 * c + 5] = -INFINITY;
+                       for (int64_t i = 0; i < c; ++i) row[3 * c + i] = -INFINITY;
+                       row[4 * c + 1] = NAN;
+                       row[4 * c + 6] = INFINITY;
+                       run_rows(s, softmax, x, false, Alignment::kAligned);
+                     }
+                   }});
+  cases.push_back({"normalize_rows_forward", CaseKind::kSweep, "nan_and_infinity", [](const Subject& s) {
+                     const Tensor x = make_tensor({3, 40}, 98);
+                     x.data<float>()[3] = NAN;
+                     x.data<float>()[44] = -INFINITY;
+                     run_rows(s, normalize, x, false, Alignment::kAligned);
                    }});
   cases.push_back(
       {"normalize_rows_forward", CaseKind::kSweep, "zero_tiny_and_huge_rows", [](const Subject& s) {

@@ -10,6 +10,12 @@
 
 #include "kernels/tensor/tensor.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#elif defined(PANDA_RACE_CHECK)
+#include "kernels/simt/race.h"
+#endif
+
 namespace panda::test {
 
 enum class Alignment { kAligned, kMisaligned };
@@ -25,6 +31,7 @@ class GuardedTensor {
         bytes_(stored_numel(shape, layout) * dtype_bytes(dtype)),
         buffer_(device, DType::kU8, {begin_ + bytes_ + kBand}, "guarded tensor") {
     device.fill(buffer_.view().raw(), kFill, buffer_.bytes());
+    guard_bands(true);
   }
 
   [[nodiscard]] TensorView view() const {
@@ -45,12 +52,30 @@ class GuardedTensor {
   }
 
  private:
+  /// On the emulator, the sanitizers and the race checker report an access to a band itself, reads included.
+  void guard_bands([[maybe_unused]] bool guarded) const {
+    if (buffer_.view().device().name() != "simt") return;
+    [[maybe_unused]] auto* const first = buffer_.data<uint8_t>();
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(first, static_cast<size_t>(buffer_.bytes()));
+    if (!guarded) return;
+    __asan_poison_memory_region(first, static_cast<size_t>(begin_));
+    __asan_poison_memory_region(first + begin_ + bytes_, static_cast<size_t>(kBand));
+#elif defined(PANDA_RACE_CHECK)
+    if (!guarded) return;
+    kernels::simt::emulator::race::forbid(first, static_cast<size_t>(begin_));
+    kernels::simt::emulator::race::forbid(first + begin_ + bytes_, static_cast<size_t>(kBand));
+#endif
+  }
+
   static constexpr int64_t kBand = 256;   // keeps 64-byte alignment; wider than any vector store
   static constexpr uint8_t kFill = 0xff;  // NaN in every float, -1 in every integer
 
   [[nodiscard]] std::vector<uint8_t> all_bytes() const {
     std::vector<uint8_t> bytes(static_cast<size_t>(buffer_.bytes()));
+    guard_bands(false);
     buffer_.view().device().copy_to_host(bytes.data(), buffer_.view().raw(), buffer_.bytes());
+    guard_bands(true);
     return bytes;
   }
 
@@ -112,14 +137,17 @@ class GuardedTensor {
   if (tensor.layout() != Layout::kChannelBlocked16) return true;
   const Tensor on_host = clone_to(tensor, host());
   const Shape& s = tensor.shape();
-  const auto* x = on_host.data<float>();
+  const auto* bytes = static_cast<const uint8_t*>(on_host.view().raw());
+  const int64_t size = dtype_bytes(tensor.dtype());
+  // Offsets of padding channels: those of a tensor with all stored channels.
+  const Shape whole{s[0], stored_channels(s, tensor.layout()), s[2], s[3]};
   for (int64_t n = 0; n < s[0]; ++n)
-    for (int64_t c = s[1]; c < stored_channels(s, tensor.layout()); ++c)
+    for (int64_t c = s[1]; c < whole[1]; ++c)
       for (int64_t h = 0; h < s[2]; ++h)
         for (int64_t w = 0; w < s[3]; ++w) {
-          // Offsets of padding channels: those of a tensor with all stored channels.
-          const Shape whole{s[0], stored_channels(s, tensor.layout()), s[2], s[3]};
-          if (x[image_offset(whole, tensor.layout(), n, c, h, w)] != 0) return false;
+          const uint8_t* element = bytes + image_offset(whole, tensor.layout(), n, c, h, w) * size;
+          for (int64_t i = 0; i < size; ++i)
+            if (element[i] != 0) return false;
         }
   return true;
 }

@@ -279,5 +279,110 @@ TEST(InferenceProgram, RefusesWhatDoesNotFit) {
             "inference program: images are f64 1x3x8x8, expected dense f32");
 }
 
+/// The emulator records as a GPU does: what is replayed must be what was run, on new images each time.
+class RecordedRuns : public ::testing::Test {
+ protected:
+  RecordedRuns() : device_(kernels::make_device({"simt", 1, ""})), program_(*device_, 3) {
+    Random random(8);
+    const auto filter = [&](const Shape& shape) {
+      Tensor values(host(), DType::kF32, shape, "filter");
+      for (int64_t i = 0; i < values.numel(); ++i)
+        values.data<float>()[i] = static_cast<float>(random.next_normal());
+      return kernels::conv2d_prepare_filter(*device_, clone_to(values, *device_), {1, 1, 1, 1});
+    };
+    a_ = program_.conv2d(0, filter({4, 3, 3, 3}), {}, true);
+    b_ = program_.conv2d(a_, filter({4, 4, 3, 3}), {}, true, a_);
+    pooled_ = program_.global_avg_pool2d(b_);
+  }
+  static Tensor images(int64_t count, uint64_t seed) {
+    Random random(seed);
+    Tensor result(host(), DType::kF32, {count, 3, 6, 6}, "images");
+    for (int64_t i = 0; i < result.numel(); ++i)
+      result.data<float>()[i] = static_cast<float>(random.next_normal());
+    return result;
+  }
+  static std::vector<float> values(const Tensor& tensor) {
+    const Tensor there = clone_to(tensor, host());
+    return {there.data<float>(), there.data<float>() + there.numel()};
+  }
+  /// Of a program that has run nothing before: the first run is never a replay.
+  std::vector<std::vector<float>> direct(const Tensor& x, const std::vector<ValueId>& outputs) {
+    program_.release_arena();
+    std::vector<std::vector<float>> results;
+    for (const Tensor& output : program_.run(x, outputs)) results.push_back(values(output));
+    return results;
+  }
+
+  std::unique_ptr<Device> device_;
+  InferenceProgram program_;
+  ValueId a_ = 0;
+  ValueId b_ = 0;
+  ValueId pooled_ = 0;
+};
+
+TEST_F(RecordedRuns, GiveWhatDirectRunsGive) {
+  const std::vector<ValueId> outputs = {pooled_, a_};  // one where it is computed, one out of the arena
+  std::vector<std::vector<std::vector<float>>> expected;
+  for (uint64_t seed = 1; seed <= 4; ++seed) expected.push_back(direct(images(2, seed), outputs));
+  EXPECT_NE(expected[0], expected[1]);
+  program_.release_arena();
+  EXPECT_EQ(program_.recordings(), 0);
+  std::vector<Tensor> kept;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    const std::vector<Tensor> results = program_.run(images(2, seed), outputs);
+    EXPECT_EQ(program_.recordings(), seed == 1 ? 0 : 1);
+    for (size_t i = 0; i < results.size(); ++i) {
+      EXPECT_EQ(values(results[i]), expected[seed - 1][i]) << "run " << seed << ", output " << i;
+      kept.push_back(results[i]);
+    }
+  }
+  // A result is the caller's: later replays leave it alone.
+  for (size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(values(kept[i]), expected[i / 2][i % 2]);
+  // Images that are on the device already go the same way.
+  EXPECT_EQ(values(program_.run(clone_to(images(2, 3), *device_), outputs)[0]), expected[2][0]);
+}
+
+TEST_F(RecordedRuns, OneForEachOfTheLastPlans) {
+  const auto expected = direct(images(1, 9), {pooled_});
+  program_.release_arena();
+  for (int round = 0; round < 3; ++round) {
+    for (const int64_t count : {3, 1, 2}) (void)program_.run(images(count, 9), {pooled_});
+  }
+  EXPECT_EQ(program_.recordings(), 3);
+  EXPECT_EQ(values(program_.run(images(1, 9), {pooled_})[0]), expected[0]);
+  for (const int64_t count : {4, 5, 6, 7}) {  // the arena grows: what was recorded is void
+    (void)program_.run(images(count, 9), {pooled_});
+  }
+  EXPECT_EQ(program_.recordings(), 0);
+  EXPECT_EQ(values(program_.run(images(1, 9), {pooled_})[0]), expected[0]);
+}
+
+TEST_F(RecordedRuns, NeverHoldMoreThanThePlanSays) {
+  const Tensor x = images(3, 2);
+  const ProgramPlan plan = program_.plan(x.shape(), {pooled_, b_});
+  EXPECT_EQ(plan.recorded_bytes, plan.output_bytes);
+  const int64_t before = device_->memory_report().bytes_in_use;
+  for (int run = 0; run < 3; ++run) (void)program_.run(x, {pooled_, b_});
+  EXPECT_EQ(device_->memory_report().peak_bytes - before, plan.peak_bytes());
+  program_.release_arena();
+  EXPECT_EQ(device_->memory_report().bytes_in_use, before);
+}
+
+TEST_F(RecordedRuns, AreDoneWithoutWhereMemoryIsShort) {
+  const Tensor x = images(3, 2);
+  const auto expected = direct(x, {pooled_, b_});
+  program_.release_arena();
+  const ProgramPlan plan = program_.plan(x.shape(), {pooled_, b_});
+  device_->set_memory_limit(device_->memory_report().bytes_in_use + plan.peak_bytes() - plan.recorded_bytes);
+  for (int run = 0; run < 3; ++run) EXPECT_EQ(values(program_.run(x, {pooled_, b_})[1]), expected[1]);
+  EXPECT_EQ(program_.recordings(), 0);
+}
+
+TEST_F(RecordedRuns, AProgramWithoutImagesRecordsNothing) {
+  for (int run = 0; run < 3; ++run)
+    EXPECT_EQ(program_.run(images(0, 1), {pooled_})[0].shape(), Shape({0, 4}));
+  EXPECT_EQ(program_.recordings(), 0);
+}
+
 }  // namespace
 }  // namespace panda::nn

@@ -109,6 +109,7 @@ TEST(SimtArithmetic, ConversionsRoundAndClamp) {
   EXPECT_EQ(__float2uint_rn(-1.0f), 0u);
   EXPECT_EQ(__float2uint_rz(4294967040.0f), 4294967040u);
   EXPECT_EQ(__double2int_rn(-1.5), -2);
+  EXPECT_EQ(__double2int_rn(std::numeric_limits<double>::quiet_NaN()), std::numeric_limits<int>::min());
   EXPECT_EQ(__double2ll_rn(1e30), std::numeric_limits<long long>::max());
   EXPECT_EQ(__float_as_int(-0.0f), std::numeric_limits<int>::min());
   EXPECT_EQ(__longlong_as_double(__double_as_longlong(0.1)), 0.1);

@@ -1,0 +1,48 @@
+// The kernels of cuBLASLt and cuDNN behind this engine's contracts: alternatives to kernels/cuda/*.cu.
+//
+// Two promises of the contracts they keep only as far as the vendor does: an image's result may change in its
+// last bits with the batch it is in (another algorithm may be chosen for another shape), and a machine with
+// other libraries may give other last bits. Hence the default is the engine's own kernels. Algorithms are
+// chosen by the libraries' own models, never by timing, and those that are not deterministic are left out:
+// the same shape gives the same bits on one machine.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+
+namespace panda::kernels::cuda {
+class CudaDevice;
+}
+
+namespace panda::kernels::cuda::vendor {
+
+class CublasLt;
+class Cudnn;
+
+class VendorLibraries {
+ public:
+  /// Loads what is there; for what is not, adds a line to `missing`.
+  VendorLibraries(CudaDevice& device, std::vector<std::string>& missing);
+  VendorLibraries(const VendorLibraries&) = delete;
+  VendorLibraries& operator=(const VendorLibraries&) = delete;
+  ~VendorLibraries();
+
+  [[nodiscard]] bool any() const { return blas_ != nullptr || dnn_ != nullptr; }
+  /// "cuBLASLt 13.1.0, cuDNN 9.19.0"
+  [[nodiscard]] std::string description() const;
+  /// Puts the libraries' kernels in place of those of `table`.
+  void override_kernels(KernelTable& table) const;
+
+  /// Each only where its kernels are in the table.
+  [[nodiscard]] CublasLt& blas() { return *blas_; }
+  [[nodiscard]] Cudnn& dnn() { return *dnn_; }
+
+ private:
+  std::unique_ptr<CublasLt> blas_;
+  std::unique_ptr<Cudnn> dnn_;
+};
+
+}  // namespace panda::kernels::cuda::vendor

@@ -1,0 +1,294 @@
+// Every function's gradient against f64 central differences on the oracle.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "autograd/functions/activation.h"
+#include "autograd/functions/arithmetic.h"
+#include "autograd/functions/batch_norm.h"
+#include "autograd/functions/conv2d.h"
+#include "autograd/functions/linear.h"
+#include "autograd/functions/loss.h"
+#include "autograd/functions/pool2d.h"
+#include "autograd/gradient_check.h"
+#include "kernels/device_registry.h"
+#include "kernels/tensor/random.h"
+
+namespace panda::autograd {
+namespace {
+
+using kernels::UnaryOp;
+
+Device& oracle() {
+  static const std::unique_ptr<Device> device = kernels::make_device({"reference", 1, ""});
+  return *device;
+}
+
+/// Normal values, none within 0.01 of 0 (where relu and its kind have a corner); |values| + 0.5 if
+/// `positive`.
+Tensor values(const Shape& shape, uint64_t seed, bool positive = false) {
+  Random random(seed);
+  Tensor tensor(host(), DType::kF64, shape, "values");
+  for (int64_t i = 0; i < shape.numel(); ++i) {
+    double value = random.next_normal();
+    if (std::abs(value) < 0.01) value = 0.01;
+    tensor.data<double>()[i] = positive ? std::abs(value) + 0.5 : value;
+  }
+  return tensor;
+}
+
+template <typename Body>
+void expect_right(const std::vector<Tensor>& inputs, Body&& body) {
+  const GradientCheckResult result = check_gradient(oracle(), inputs, body);
+  ASSERT_EQ(result.relative_errors.size(), inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i)
+    EXPECT_TRUE(result.relative_errors[i] <= 1e-7) << "input " << i << ": " << result.relative_errors[i];
+}
+
+TEST(Gradient, OfConvolutionWithBiasResidualAndRelu) {
+  struct Form {
+    Shape x, filter;
+    kernels::Conv2dGeometry geometry;
+    Shape y;
+  };
+  for (const Form& form : std::vector<Form>{{{2, 3, 5, 6}, {4, 3, 3, 3}, {1, 1, 1, 1}, {2, 4, 5, 6}},
+                                            {{1, 2, 7, 6}, {3, 2, 3, 3}, {2, 2, 1, 1}, {1, 3, 4, 3}},
+                                            {{2, 3, 5, 5}, {2, 3, 1, 1}, {2, 2, 0, 0}, {2, 2, 3, 3}},
+                                            {{1, 2, 6, 7}, {2, 2, 2, 4}, {1, 3, 0, 2}, {1, 2, 5, 3}}}) {
+    for (const bool relu : {false, true}) {
+      expect_right(
+          {values(form.x, 1), values(form.filter, 2), values({form.filter[0]}, 3), values(form.y, 4)},
+          [&](Tape&, const std::vector<Variable>& in) {
+            return conv2d(in[0], in[1], in[2], in[3], {form.geometry, relu, nullptr});
+          });
+    }
+  }
+}
+
+TEST(Gradient, OfConvolutionWithFoldedBatchNorm) {
+  const Tensor mean = values({4}, 5);
+  const Tensor variance = values({4}, 6, true);
+  for (const bool residual : {false, true}) {
+    std::vector<Tensor> inputs = {values({2, 3, 5, 5}, 1), values({4, 3, 3, 3}, 2), values({4}, 3),
+                                  values({4}, 4)};
+    if (residual) inputs.push_back(values({2, 4, 5, 5}, 7));
+    expect_right(inputs, [&](Tape&, const std::vector<Variable>& in) {
+      return conv2d_batch_norm(in[0], in[1], in[2], in[3], {mean, variance}, residual ? in[4] : Variable(),
+                               {{1, 1, 1, 1}, residual, nullptr});
+    });
+  }
+}
+
+TEST(Gradient, OfFoldedBatchNormEqualsThatOfTheTwoFunctions) {
+  const Tensor mean = values({3}, 5);
+  const Tensor variance = values({3}, 6, true);
+  const std::vector<Tensor> inputs = {values({2, 2, 4, 4}, 1), values({3, 2, 3, 3}, 2), values({3}, 3),
+                                      values({3}, 4)};
+  const auto gradients = [&](bool folded) {
+    std::vector<Tensor> results;
+    for (const Tensor& input : inputs) results.emplace_back(host(), DType::kF64, input.shape(), "gradient");
+    Workspace workspace(oracle());
+    Tape tape(workspace);
+    std::vector<Variable> in;
+    for (size_t i = 0; i < inputs.size(); ++i)
+      in.push_back(tape.input(inputs[i], {results[i], kernels::GradientMode::kOverwrite}));
+    const Variable y = folded ? conv2d_batch_norm(in[0], in[1], in[2], in[3], {mean, variance}, {},
+                                                  {{1, 1, 1, 1}, true, nullptr})
+                              : relu(batch_norm(conv2d(in[0], in[1], {}, {}, {{1, 1, 1, 1}, false, nullptr}),
+                                                in[2], in[3], mean, variance));
+    tape.backward({{y}});
+    return results;
+  };
+  const std::vector<Tensor> one = gradients(true);
+  const std::vector<Tensor> two = gradients(false);
+  for (size_t i = 0; i < one.size(); ++i) {
+    double largest = 0;
+    for (int64_t j = 0; j < one[i].numel(); ++j) {
+      EXPECT_NEAR(one[i].data<double>()[j], two[i].data<double>()[j], 1e-12)
+          << "input " << i << ", element " << j;
+      largest = std::max(largest, std::abs(two[i].data<double>()[j]));
+    }
+    EXPECT_GT(largest, 0.01);
+  }
+}
+
+TEST(Gradient, OfTransposedConvolutionAndEnlarging) {
+  expect_right({values({2, 3, 4, 4}, 1), values({3, 2, 5, 5}, 2)},
+               [](Tape&, const std::vector<Variable>& in) {
+                 return conv2d_transposed(upsample_nearest2d(in[0], 2, 1), in[1], {1, 1, 2, 2}, 8, 4);
+               });
+  expect_right({values({1, 3, 3, 4}, 1), values({3, 2, 3, 3}, 2)},
+               [](Tape&, const std::vector<Variable>& in) {
+                 return conv2d_transposed(in[0], in[1], {2, 2, 1, 1}, 6, 8);
+               });
+}
+
+TEST(Gradient, OfBatchNorm) {
+  const Tensor mean = values({3}, 5);
+  const Tensor variance = values({3}, 6, true);
+  expect_right({values({2, 3, 4, 3}, 1), values({3}, 2), values({3}, 3)},
+               [&](Tape&, const std::vector<Variable>& in) {
+                 return batch_norm(in[0], in[1], in[2], mean, variance);
+               });
+  expect_right(
+      {values({2, 3, 4, 3}, 1), values({3}, 2), values({3}, 3)},
+      [&](Tape&, const std::vector<Variable>& in) { return batch_norm_training(in[0], in[1], in[2], {}); });
+  expect_right({values({3, 2, 2, 3}, 1)}, [&](Tape&, const std::vector<Variable>& in) {
+    return batch_norm_training(in[0], {}, {}, {}, 1e-4);
+  });
+}
+
+TEST(Gradient, OfActivations) {
+  for (const UnaryOp op :
+       {UnaryOp::kRelu, UnaryOp::kLeakyRelu, UnaryOp::kElu, UnaryOp::kSigmoid, UnaryOp::kExp}) {
+    expect_right({values({2, 3, 4, 5}, 1)},
+                 [&](Tape&, const std::vector<Variable>& in) { return activation(in[0], op, 0.3); });
+  }
+}
+
+TEST(Gradient, OfPooling) {
+  for (const kernels::Pool2dGeometry& g :
+       std::vector<kernels::Pool2dGeometry>{{3, 3, 2, 2, 1, 1}, {2, 2, 2, 2, 0, 0}, {2, 3, 1, 2, 1, 1}}) {
+    expect_right({values({2, 3, 7, 6}, 1)},
+                 [&](Tape&, const std::vector<Variable>& in) { return max_pool2d(in[0], g); });
+    expect_right({values({2, 3, 7, 6}, 1)},
+                 [&](Tape&, const std::vector<Variable>& in) { return avg_pool2d(in[0], g); });
+  }
+  expect_right({values({2, 3, 5, 4}, 1)},
+               [](Tape&, const std::vector<Variable>& in) { return global_avg_pool2d(in[0]); });
+}
+
+TEST(Gradient, OfLinearAndArithmetic) {
+  expect_right({values({4, 5}, 1), values({3, 5}, 2), values({3}, 3)},
+               [](Tape&, const std::vector<Variable>& in) { return linear(in[0], in[1], in[2]); });
+  expect_right({values({4, 5}, 1), values({3, 5}, 2)},
+               [](Tape&, const std::vector<Variable>& in) { return linear(in[0], in[1]); });
+  expect_right({values({2, 3, 2, 2}, 1), values({2, 3, 2, 2}, 2)},
+               [](Tape&, const std::vector<Variable>& in) { return add(in[0], in[1]); });
+  expect_right({values({2, 3, 2, 2}, 1), values({4, 12}, 2)}, [](Tape&, const std::vector<Variable>& in) {
+    return unflatten(linear(flatten(in[0]), in[1]), 1, 2, 2);
+  });
+  // A value used three times: its gradients are added.
+  expect_right({values({2, 3, 4, 4}, 1)}, [](Tape&, const std::vector<Variable>& in) {
+    const Variable y = activation(in[0], UnaryOp::kSigmoid);
+    return add(add(y, y), y);
+  });
+}
+
+TEST(Gradient, OfLosses) {
+  const int64_t labels[] = {2, 0, 3, 1};
+  const Tensor classes = Tensor::from({4}, labels);
+  for (const double smoothing : {0.0, 0.1}) {
+    expect_right({values({4, 5}, 1)}, [&](Tape&, const std::vector<Variable>& in) {
+      return softmax_cross_entropy(in[0], classes, 0.25, smoothing);
+    });
+  }
+  const double targets[] = {0, 1, 0.25, 1};
+  const Tensor wanted = Tensor::from({4}, targets);
+  expect_right({values({4, 1}, 1)},
+               [&](Tape&, const std::vector<Variable>& in) { return logistic_loss(in[0], wanted, 0.5); });
+  expect_right({values({4}, 1)},
+               [&](Tape&, const std::vector<Variable>& in) { return logistic_loss(in[0], wanted); });
+  const Tensor center = values({6}, 9);
+  expect_right({values({4, 6}, 1)},
+               [&](Tape&, const std::vector<Variable>& in) { return compactness(in[0], center, 1.0 / 24); });
+}
+
+TEST(Gradient, OfLossesAtLargeLogitsIsFinite) {
+  const float logits[] = {800, -800, 0, 90};
+  const float ones[] = {1, 1, 1, 0};
+  const Tensor z = Tensor::from({4}, logits);
+  const Tensor t = Tensor::from({4}, ones);
+  const Tensor gradient(host(), DType::kF32, {4}, "gradient");
+  Workspace workspace(oracle());
+  Tape tape(workspace);
+  const Variable losses = logistic_loss(tape.input(z, {gradient, kernels::GradientMode::kOverwrite}), t);
+  tape.backward({{losses}});
+  const float expected[] = {0, -1, -0.5, 1};
+  for (int i = 0; i < 4; ++i) EXPECT_NEAR(gradient.data<float>()[i], expected[i], 1e-6);
+  EXPECT_NEAR(total(losses), 0 + 800 + std::log(2.0) + 90, 1e-4);
+}
+
+/// A wrong gradient is found: the check itself works.
+TEST(Gradient, CheckFindsAWrongGradient) {
+  class Wrong final : public Function {
+   public:
+    explicit Wrong(Variable y) : y_(std::move(y)) {}
+    [[nodiscard]] const char* name() const override { return "wrong"; }
+    void backward(BackwardContext& context) override {
+      context.tape().run(kernels::unary_backward,
+                         {UnaryOp::kLeakyRelu, y_.view(), context.dL_dy(), context.gradient(0), 0.31});
+    }
+    Variable y_;
+  };
+  const GradientCheckResult result =
+      check_gradient(oracle(), {values({50}, 1)}, [](Tape& tape, const std::vector<Variable>& in) {
+        const Variable y = tape.new_value(in[0].shape(), DType::kF64, Layout::kDense);
+        tape.run(kernels::unary_forward, {UnaryOp::kLeakyRelu, in[0].view(), y.view(), 0.3});
+        tape.record(y, {in[0]}, std::make_unique<Wrong>(y));
+        return y;
+      });
+  EXPECT_GT(result.worst(), 1e-3);
+}
+
+/// Squares of per-sample gradients against batches of one.
+TEST(Squares, EqualTheSumOverBatchesOfOne) {
+  for (const char* name : {"reference", "cpu"}) {
+    const auto device = kernels::make_device({name, 2, ""});
+    ParameterList parameters(*device);
+    const auto f32 = [](const Tensor& from) {
+      Tensor to(host(), DType::kF32, from.shape(), "values");
+      for (int64_t i = 0; i < from.numel(); ++i)
+        to.data<float>()[i] = static_cast<float>(from.data<double>()[i]);
+      return to;
+    };
+    parameters.add("filter", f32(values({20, 3, 3, 3}, 1)));
+    parameters.add("gamma", f32(values({20}, 2)));
+    parameters.add("beta", f32(values({20}, 3)));
+    parameters.add("weight", f32(values({4, 20}, 4)));
+    parameters.add("bias", f32(values({4}, 5)));
+    parameters.set_trainable([](const Parameter&) { return true; });
+    const Tensor mean = clone_to(f32(values({20}, 6)), *device);
+    const Tensor variance = clone_to(f32(values({20}, 7, true)), *device);
+    const Tensor images = clone_to(f32(values({5, 3, 6, 6}, 8)), *device);
+    const int64_t classes[] = {0, 3, 1, 1, 2};
+    const Tensor labels = clone_to(Tensor::from({5}, classes), *device);
+    const auto step = [&](int64_t begin, int64_t end) {
+      Workspace workspace(*device);
+      Tape tape(workspace);
+      const auto p = [&](const char* parameter) { return tape.parameter(parameters.at(parameter)); };
+      const Variable x = tape.constant(images.view().rows(begin, end));
+      const Variable y = conv2d_batch_norm(x, p("filter"), p("gamma"), p("beta"), {mean, variance}, {},
+                                           {{1, 1, 1, 1}, true, nullptr});
+      const Variable logits = linear(global_avg_pool2d(y), p("weight"), p("bias"));
+      tape.backward({{softmax_cross_entropy(logits, labels.view().rows(begin, end))}});
+    };
+    std::vector<std::vector<double>> expected(parameters.all().size());
+    for (int64_t n = 0; n < 5; ++n) {
+      step(n, n + 1);
+      for (size_t i = 0; i < expected.size(); ++i) {
+        const Tensor g = clone_to(parameters.all()[i].gradient, host());
+        expected[i].resize(static_cast<size_t>(g.numel()));
+        for (size_t j = 0; j < expected[i].size(); ++j)
+          expected[i][j] += double{g.data<float>()[j]} * g.data<float>()[j];
+      }
+    }
+    parameters.set_squares(true);
+    step(0, 5);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const Tensor squares = clone_to(parameters.all()[i].squares, host());
+      double error = 0;
+      double norm = 0;
+      for (size_t j = 0; j < expected[i].size(); ++j) {
+        error += std::pow(squares.data<float>()[j] - expected[i][j], 2);
+        norm += expected[i][j] * expected[i][j];
+      }
+      EXPECT_GT(norm, 0);
+      EXPECT_TRUE(std::sqrt(error / norm) <= 1e-5)
+          << name << " " << parameters.all()[i].name << " " << std::sqrt(error / norm);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace panda::autograd
