@@ -50,7 +50,8 @@ void for_each_batch(const data::ImageSet& images, const data::ImageTransform& tr
     done = std::min(total, done + options.batch_size);
     report_progress(progress, options.stage, done, total);
   }
-  if (options.failures != nullptr) *options.failures = loader.failures();
+  if (options.failures == nullptr) return;
+  for (const data::LoadFailure& failure : loader.failures()) options.failures->push_back(failure.message);
 }
 
 Tensor extract_features(nn::Resnet& network, const data::ImageSet& images,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "data/loader.h"
@@ -22,7 +23,7 @@ struct ExtractOptions {
   /// Leave out images that cannot be read (streams of scores only: a fit needs every image), and say why in
   /// `failures` (not owned; may be null).
   bool skip_bad = false;
-  std::vector<data::LoadFailure>* failures = nullptr;
+  std::vector<std::string>* failures = nullptr;
 };
 
 /// The configuration of the network without its fully connected layer, for images of so many channels.

@@ -8,6 +8,7 @@
 
 #include "data/dataset_parts.h"
 #include "kernels/tensor/error.h"
+#include "kernels/tensor/progress.h"
 
 namespace panda::data {
 
@@ -61,6 +62,20 @@ class FileSet final : public ImageSet {
 
  private:
   DecodeOptions decode_;
+};
+
+class Subset final : public ImageSet {
+ public:
+  Subset(const ImageSet& images, std::vector<Sample> samples, std::vector<int64_t> places)
+      : ImageSet(std::move(samples)), images_(&images), places_(std::move(places)) {}
+  [[nodiscard]] Image load(int64_t index) const override {
+    static_cast<void>(sample(index));  // checks the index
+    return images_->load(places_[static_cast<size_t>(index)]);
+  }
+
+ private:
+  const ImageSet* images_;
+  std::vector<int64_t> places_;
 };
 
 class FileStore final : public parts::ByteStore {
@@ -129,6 +144,9 @@ Image ImageSet::load_mask(int64_t index, int64_t height, int64_t width) const {
   PANDA_CHECK(mask.height == height && mask.width == width, printable(wanted.mask_file), ": the mask has ",
               mask.width, " x ", mask.height, " pixels, expected ", width, " x ", height, ", the size of ",
               printable(wanted.file));
+  const uint8_t largest = mask.pixels.empty() ? 0 : *std::max_element(mask.pixels.begin(), mask.pixels.end());
+  PANDA_CHECK(largest == 0 || largest >= 128, printable(wanted.mask_file), ": the mask's largest value is ",
+              int{largest}, ", expected 255 (128 at least) where the image is anomalous");
   for (uint8_t& pixel : mask.pixels) pixel = pixel >= 128 ? 255 : 0;
   return mask;
 }
@@ -297,6 +315,28 @@ std::vector<std::string> list_images(const std::vector<std::string>& paths) {
     files.insert(files.end(), std::make_move_iterator(found.begin()), std::make_move_iterator(found.end()));
   }
   return files;
+}
+
+std::vector<std::string> images_below_directory(const std::string& directory) {
+  return parts::images_below(directory);
+}
+
+std::unique_ptr<ImageSet> readable_images(const ImageSet& images, std::vector<std::string>& failures) {
+  std::vector<Sample> samples;
+  std::vector<int64_t> places;
+  for (int64_t i = 0; i < images.size(); ++i) {
+    check_interrupt();
+    try {
+      static_cast<void>(images.load(i));
+      samples.push_back(images.sample(i));
+      places.push_back(i);
+    } catch (const OutOfMemory&) {
+      throw;
+    } catch (const Error& error) {
+      failures.emplace_back(error.what());
+    }
+  }
+  return std::make_unique<Subset>(images, std::move(samples), std::move(places));
 }
 
 std::unique_ptr<ImageSet> open_image_files(const std::vector<std::string>& files,

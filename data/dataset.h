@@ -42,8 +42,8 @@ class ImageSet {
   /// file.
   [[nodiscard]] virtual Image load(int64_t index) const = 0;
   /// The image's mask: one channel, 255 where anomalous (mask values of 128 and above), else 0. All 0 for a
-  /// normal image. Throws InvalidArgument if the mask's size is not height x width, or an anomaly has no
-  /// mask.
+  /// normal image. Throws InvalidArgument if the mask's size is not height x width, if its values
+  /// are small but not 0 (0 and 1 for 0 and 255, say), or if an anomaly has no mask.
   [[nodiscard]] Image load_mask(int64_t index, int64_t height, int64_t width) const;
   /// True if there is a mask for every anomaly, and there is an anomaly.
   [[nodiscard]] bool has_masks() const;
@@ -99,6 +99,14 @@ struct Dataset {
 /// The files that `paths` name: files as given, directories searched recursively for images (by extension;
 /// hidden names are left out). Throws InvalidArgument naming a path that holds none.
 [[nodiscard]] std::vector<std::string> list_images(const std::vector<std::string>& paths);
+
+/// Images (by extension) below a directory, sorted; hidden names are left out. May be none.
+[[nodiscard]] std::vector<std::string> images_below_directory(const std::string& directory);
+
+/// The images of `images` that can be read, decoded once to find out; why the others cannot is added to
+/// `failures`. Holds a reference to `images`, which must outlive it.
+[[nodiscard]] std::unique_ptr<ImageSet> readable_images(const ImageSet& images,
+                                                        std::vector<std::string>& failures);
 
 /// An unlabelled set of image files.
 [[nodiscard]] std::unique_ptr<ImageSet> open_image_files(const std::vector<std::string>& files,

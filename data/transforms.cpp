@@ -1,6 +1,7 @@
 #include "data/transforms.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "data/image_decode.h"
 #include "data/resize.h"
@@ -23,6 +24,25 @@ Extent resized_extent(const ImageTransform& transform, int64_t height, int64_t w
   return {height, width};
 }
 
+/// The input positions under output position i of `out`, with the share of i's length that each covers.
+struct Cover {
+  int64_t first = 0;
+  std::vector<double> shares;
+};
+
+Cover cover_of(int64_t i, int64_t in, int64_t out) {
+  const double scale = static_cast<double>(in) / static_cast<double>(out);
+  const double begin = static_cast<double>(i) * scale;
+  const double end = std::min(static_cast<double>(in), static_cast<double>(i + 1) * scale);
+  Cover cover;
+  cover.first = std::min(in - 1, static_cast<int64_t>(begin));
+  for (int64_t j = cover.first; j < in && static_cast<double>(j) < end; ++j) {
+    const double length = std::min(end, static_cast<double>(j + 1)) - std::max(begin, static_cast<double>(j));
+    cover.shares.push_back(std::max(0.0, length) / scale);
+  }
+  return cover;
+}
+
 }  // namespace
 
 void ImageTransform::check() const {
@@ -33,6 +53,32 @@ void ImageTransform::check() const {
   for (const float deviation : stddev) {
     PANDA_CHECK(deviation > 0, "transform: standard deviation ", deviation, ", expected above 0");
   }
+}
+
+Image ImageTransform::mask(const Image& mask) const {
+  check();
+  PANDA_CHECK(mask.channels == 1, "transform: a mask of ", mask.channels, " channels, expected 1");
+  const Extent extent = resized_extent(*this, mask.height, mask.width);
+  const Region region = center_region(extent.height, extent.width, crop, crop);
+  // Sums of a few shares of 1/2 may miss it by rounding.
+  constexpr double kHalf = 0.5 - 1e-9;
+  std::vector<Cover> columns;
+  for (int64_t x = 0; x < crop; ++x) columns.push_back(cover_of(region.left + x, mask.width, extent.width));
+  Image small(crop, crop, 1);
+  for (int64_t y = 0; y < crop; ++y) {
+    const Cover row = cover_of(region.top + y, mask.height, extent.height);
+    for (int64_t x = 0; x < crop; ++x) {
+      const Cover& column = columns[static_cast<size_t>(x)];
+      double covered = 0;
+      for (size_t v = 0; v < row.shares.size(); ++v) {
+        const uint8_t* line = mask.row(row.first + static_cast<int64_t>(v)) + column.first;
+        for (size_t u = 0; u < column.shares.size(); ++u)
+          covered += line[u] >= 128 ? row.shares[v] * column.shares[u] : 0;
+      }
+      small.row(y)[x] = covered >= kHalf ? 255 : 0;
+    }
+  }
+  return small;
 }
 
 Image ImageTransform::pixels(const Image& image) const {

@@ -41,6 +41,10 @@ struct ImageTransform {
   /// if the image is smaller than the crop (kNone only).
   [[nodiscard]] Image pixels(const Image& image) const;
 
+  /// The mask (one channel, height x width of its image) where `pixels` takes the image: crop x crop, 255
+  /// where at least half of the pixel's area is anomalous (mask values of 128 and above), else 0.
+  [[nodiscard]] Image mask(const Image& mask) const;
+
   /// How pixels() resizes an image of these extents.
   [[nodiscard]] ResizePlan plan(int64_t height, int64_t width) const;
   /// The float of each 8-bit level: f32 channels,256 on the host.

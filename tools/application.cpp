@@ -104,6 +104,7 @@ std::string generated(const std::vector<std::string>& words) {
 OutputFormat output_format(const ParsedOptions& options) {
   const std::string& name = options.text("format");
   if (name == "json") return OutputFormat::kJson;
+  if (name == "jsonl") return OutputFormat::kJsonLines;
   return name == "csv" ? OutputFormat::kCsv : OutputFormat::kTable;
 }
 

@@ -38,7 +38,8 @@ DemoNetwork open_network(const ParsedOptions& options) {
     const std::string& path = options.text("weights");
     std::unique_ptr<NamedTensors> weights = weights::with_torchvision_names(weights::open_weights(path));
     const std::string arch = nn::detect_resnet(*weights).arch;
-    return {std::move(weights), text("the ", arch, " of ", printable(path.substr(path.find_last_of('/') + 1))), false};
+    return {std::move(weights),
+            text("the ", arch, " of ", printable(path.substr(path.find_last_of('/') + 1))), false};
   }
   return {
       std::make_unique<nn::SeededResnetParameters>(nn::resnet_config("resnet18"),
@@ -75,8 +76,8 @@ struct DemoResult {
   int64_t false_alarms = 0;
 };
 
-DemoResult evaluate(const anomaly::Dn2& model, const data::ImageSet& images,
-                    const anomaly::ExtractOptions& extract, Progress* progress) {
+DemoResult evaluate_demo(const anomaly::Dn2& model, const data::ImageSet& images,
+                         const anomaly::ExtractOptions& extract, Progress* progress) {
   DemoResult result;
   result.scores = model.score(images, extract, progress);
   for (int64_t i = 0; i < images.size(); ++i) {
@@ -185,7 +186,7 @@ int run_demo(const ParsedOptions& options, Context& context) {
              {weights::content_sha256(*network.weights), file_list_sha256(*dataset.train, data_path),
               version(), device_label(*device), options.integer("seed")});
   times.add("writing the model");
-  const DemoResult result = evaluate(model, *dataset.test, extract, &times);
+  const DemoResult result = evaluate_demo(model, *dataset.test, extract, &times);
   write_text_file(figure_path, score_figure_svg(figure_of(model, *dataset.test, result,
                                                           data::synthetic_design(synthetic), network.note)));
   times.add("drawing the figure");
@@ -208,7 +209,7 @@ int run_demo(const ParsedOptions& options, Context& context) {
       context.out, context.format, json,
       aligned_pairs({{"data", text(data::synthetic_design(synthetic), ": ", dataset.description)},
                      {"network", network.note},
-                     {"method", describe(model)},
+                     {"method", model.description()},
                      {"ROCAUC", result.auroc ? fixed_number(100 * *result.auroc, 2) + " %" : "-"},
                      {"threshold", model.threshold() ? anomaly::Dn2::meaning(*model.threshold()) : "none"},
                      {"found", text(result.found, " of ", anomalous, " anomalies, with ", result.false_alarms,

@@ -8,6 +8,7 @@
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
+#include "tools/fit_spade.h"
 #include "tools/stage_times.h"
 #include "tools/version.h"
 #include "weights/manifest.h"
@@ -109,8 +110,11 @@ std::vector<OptionSpec> fit_options() {
        .detail = "",
        .minimum = 1,
        .maximum = 4096},
+      skip_bad_option(),
       batch_size_option()};
   options.insert(options.end(), own.begin(), own.end());
+  const std::vector<OptionSpec> spade = spade_options();
+  options.insert(options.end(), spade.begin(), spade.end());
   return options;
 }
 
@@ -124,10 +128,15 @@ anomaly::Dn2Options dn2_options(const ParsedOptions& options) {
   if (options.has("false-alarm-rate")) dn2.false_alarm_rate = options.real("false-alarm-rate");
   dn2.transform.resize = options.integer("resize");
   dn2.transform.crop = options.integer("crop");
-  if (dn2.transform.crop > dn2.transform.resize) {
-    throw UsageError(text("--crop ", dn2.transform.crop, " is larger than --resize ", dn2.transform.resize));
-  }
   return dn2;
+}
+
+// What the command line alone shows to be wrong.
+void check_flags(const ParsedOptions& options) {
+  if (options.integer("crop") > options.integer("resize")) {
+    throw UsageError(
+        text("--crop ", options.integer("crop"), " is larger than --resize ", options.integer("resize")));
+  }
 }
 
 // Everything about the output that can be refused before the work.
@@ -169,25 +178,12 @@ Json fit_json(const std::string& path, const anomaly::Dn2& model,
           {"device", device_label(device)}};
 }
 
-int run_fit_dn2(const ParsedOptions& options, Context& context) {
+int run_fit_dn2(const ParsedOptions& options, Context& context, const FitInput& input, StageTimes& times) {
   const std::string& path = options.text("out");
-  const std::string& weights_path = options.text("weights");
-  const anomaly::Dn2Options dn2 = dn2_options(options);
-  check_output(path, weights_path, options.flag("force"));
-  const std::unique_ptr<Device> device = open_device(options, context);
-  StageTimes times(&context.progress);
-  const std::unique_ptr<NamedTensors> weights =
-      weights::with_torchvision_names(weights::open_weights(weights_path));
-  check_architecture(options, *weights);
-  const data::Dataset dataset = open_dataset(options, true, false);
-  context.detail(dataset.description);
-
   const anomaly::Dn2 model =
-      anomaly::Dn2::fit(*device, *weights, *dataset.train, dn2, extract_options(options, *device), &times);
-  const anomaly::FitManifest manifest{weights::file_sha256(weights_path),
-                                      file_list_sha256(*dataset.train, options.text("data")), version(),
-                                      device_label(*device), options.integer("seed")};
-  model.save(path, *weights, manifest);
+      anomaly::Dn2::fit(input.device, input.weights, input.training, dn2_options(options),
+                        extract_options(options, input.device), &times);
+  model.save(path, input.weights, input.manifest);
   times.add("writing");
 
   std::optional<ChosenThreshold> threshold;
@@ -198,52 +194,81 @@ int run_fit_dn2(const ParsedOptions& options, Context& context) {
     context.warn(text(image_count(model.training_count()),
                       " are too few for a threshold: the model scores, but does not judge"));
   }
-  const Json result = fit_json(path, model, threshold, times, *device);
+  const Json result = fit_json(path, model, threshold, times, input.device);
   const double megabytes = static_cast<double>(result["bytes"].get<int64_t>()) / 1e6;
   print_object(
       context.out, context.format, result,
       aligned_pairs(
           {{"model", text(path, " (", fixed_number(megabytes, 1), " MB)")},
-           {"method", describe(model)},
-           {"data", dataset.description},
+           {"method", model.description()},
+           {"data", input.data_description},
            {"fitted on", image_count(model.training_count())},
            {"threshold", threshold ? threshold->meaning : "none: too few images"},
            {"time", text(times.table_text(), " (",
                          rate_text(model.training_count(), times.seconds("extracting features")), ")")},
-           {"device", text(device->name(), ": ", device->description())}}));
+           {"device", text(input.device.name(), ": ", input.device.description())}}));
   return kExitDone;
 }
 
 }  // namespace
 
 CommandSpec fit_spec() {
-  return {.name = "fit",
-          .summary = "learn what is normal from normal images",
-          .description =
-              "Reads the normal images of a training split, and writes a model that scores images by how far "
-              "they are from normal. No "
-              "anomalies are needed. dn2: the distance of pretrained features to those of the nearest "
-              "training images.\n\n"
-              "The model also holds a threshold with a meaning: the share of further normal images that is "
-              "expected above it at "
-              "most, promised from the training images alone.\n\n"
-              "An interruption (Ctrl-C) leaves nothing behind.",
-          .positionals = {{.name = "METHOD",
-                           .summary = "how to detect (this build: dn2)",
-                           .kind = OptionKind::kChoice,
-                           .choices = {"dn2", "spade", "panda-early", "panda-ses", "panda-ewc", "panda-oe",
-                                       "jo", "deep-svdd", "oc-svm", "mhrot"}}},
-          .options = fit_options(),
-          .examples = {"panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
-                       "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
-                       "r18.safetensors --out cat.panda"}};
+  return {
+      .name = "fit",
+      .summary = "learn what is normal from normal images",
+      .description =
+          "Reads the normal images of a training split, and writes a model that scores images by how far "
+          "they are from normal. No "
+          "anomalies are needed. dn2: the distance of pretrained features to those of the nearest "
+          "training images. spade: the same for each pixel, which shows where an anomaly is.\n\n"
+          "The model also holds a threshold with a meaning: the share of further normal images that is "
+          "expected above it at "
+          "most, promised from the training images alone.\n\n"
+          "An interruption (Ctrl-C) leaves nothing behind.",
+      .positionals = {{.name = "METHOD",
+                       .summary = "how to detect (this build: dn2, spade)",
+                       .kind = OptionKind::kChoice,
+                       .choices = {"dn2", "spade", "panda-early", "panda-ses", "panda-ewc", "panda-oe", "jo",
+                                   "deep-svdd", "oc-svm", "mhrot"}}},
+      .options = fit_options(),
+      .examples = {"panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
+                   "panda fit spade --data toothbrush --weights resnet50.safetensors --out toothbrush.panda",
+                   "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
+                   "r18.safetensors --out cat.panda"}};
 }
 
 int run_fit(const ParsedOptions& options, Context& context) {
   const std::string& method = options.positionals()[0];
-  if (method != "dn2")
-    throw Unsupported(text("fit ", method, ": this method is not in this build, which has: dn2"));
-  return run_fit_dn2(options, context);
+  if (method != "dn2" && method != "spade")
+    throw Unsupported(text("fit ", method, ": this method is not in this build, which has: dn2, spade"));
+  const std::string& weights_path = options.text("weights");
+  check_flags(options);
+  check_output(options.text("out"), weights_path, options.flag("force"));
+  const std::unique_ptr<Device> device = open_device(options, context);
+  StageTimes times(&context.progress);
+  const std::unique_ptr<NamedTensors> weights =
+      weights::with_torchvision_names(weights::open_weights(weights_path));
+  check_architecture(options, *weights);
+  const data::Dataset dataset = open_dataset(options, true, false);
+  context.detail(dataset.description);
+  const data::ImageSet* training = dataset.train.get();
+  std::unique_ptr<data::ImageSet> readable;
+  if (options.flag("skip-bad")) {
+    std::vector<std::string> failures;
+    readable = data::readable_images(*dataset.train, failures);
+    warn_skipped(context, dataset.train->size(), failures);
+    training = readable.get();
+    times.add("checking images");
+  }
+  const FitInput input{*device,
+                       *weights,
+                       *training,
+                       dataset.description,
+                       {weights::file_sha256(weights_path), file_list_sha256(*training, options.text("data")),
+                        version(), device_label(*device), options.integer("seed")}};
+  times.add("opening");
+  return method == "dn2" ? run_fit_dn2(options, context, input, times)
+                         : run_fit_spade(options, context, input, times);
 }
 
 }  // namespace panda::tools

@@ -195,7 +195,7 @@ int run_knn(const ParsedOptions& options, Context& context) {
   const weights::VectorFile query_file(options.text("queries"));
   const int64_t k = options.integer("k");
   check(gallery, query_file, k);
-  const std::unique_ptr<Device> device = open_device(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
   const auto start = Clock::now();
   const Tensor queries = query_file.read(0, query_file.count());
   check_finite(query_file, queries, 0);

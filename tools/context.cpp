@@ -10,7 +10,8 @@ namespace panda::tools {
 namespace {
 
 bool is_device_name(const std::string& value) {
-  if (value == "auto" || value == "cpu" || value == "cuda" || value == "reference" || value == "simt") return true;
+  if (value == "auto" || value == "cpu" || value == "cuda" || value == "reference" || value == "simt")
+    return true;
   const std::string prefix = "cuda:";
   const size_t digits = value.size() - std::min(value.size(), prefix.size());
   return value.compare(0, prefix.size(), prefix) == 0 && digits >= 1 && digits <= 4 &&
@@ -89,7 +90,7 @@ const std::vector<OptionSpec>& global_options() {
        .default_value = "table",
        .summary = "what to print on standard output",
        .detail = "",
-       .choices = {"table", "json", "csv"}},
+       .choices = {"table", "json", "jsonl", "csv"}},
       {.name = "progress",
        .kind = OptionKind::kChoice,
        .value_name = "STYLE",

@@ -54,7 +54,8 @@ std::vector<OptionSpec> threshold_options() {
            .maximum = 1}};
 }
 
-std::optional<ChosenThreshold> choose_threshold(const ParsedOptions& options, const anomaly::Dn2& model) {
+std::optional<ChosenThreshold> choose_threshold(const ParsedOptions& options,
+                                                const anomaly::Detector& model) {
   if (options.has("threshold") && options.has("false-alarm-rate")) {
     throw UsageError("--threshold and --false-alarm-rate exclude each other");
   }
@@ -64,7 +65,7 @@ std::optional<ChosenThreshold> choose_threshold(const ParsedOptions& options, co
       options.has("false-alarm-rate") ? model.threshold_for(options.real("false-alarm-rate"))
                                       : model.threshold();
   if (!threshold) return std::nullopt;
-  return ChosenThreshold{threshold->value, threshold->false_alarm_rate, anomaly::Dn2::meaning(*threshold)};
+  return ChosenThreshold{threshold->value, threshold->false_alarm_rate, model.threshold_text(*threshold)};
 }
 
 Json threshold_json(const std::optional<ChosenThreshold>& threshold) {
@@ -74,11 +75,76 @@ Json threshold_json(const std::optional<ChosenThreshold>& threshold) {
   return object;
 }
 
-std::string describe(const anomaly::Dn2& model) {
-  const anomaly::ScoreOptions& score = model.options().score;
-  return text("dn2: ", anomaly::score_rule_name(score.rule),
-              score.rule == anomaly::ScoreRule::kCenter ? std::string() : text(", k=", score.k),
-              score.normalize ? ", normalised" : "", "; ", nn::describe(model.architecture()));
+std::vector<OptionSpec> map_options() {
+  return {
+      {.name = "maps",
+       .kind = OptionKind::kDirectory,
+       .value_name = "DIR",
+       .default_value = "",
+       .summary = "write each image's map of scores into DIR",
+       .detail = "For each image: .npy (f32), _raw.png (16-bit gray), _heat.png, and _overlay.png with the "
+                 "outline of what is above the pixel threshold and a box around each part. One scale for "
+                 "all images, stated in DIR/scale.json. Only methods that make maps (spade) have them."},
+      {.name = "map-scale",
+       .kind = OptionKind::kReal,
+       .value_name = "SCORE",
+       .default_value = "",
+       .summary = "the score shown in the brightest colour (default: twice the pixel threshold)",
+       .detail = "",
+       .minimum = 1e-30,
+       .maximum = 1e30}};
+}
+
+OptionSpec gallery_memory_option() {
+  return {.name = "gallery-memory",
+          .kind = OptionKind::kInteger,
+          .value_name = "MIB",
+          .default_value = "4096",
+          .summary = "a larger gallery of pixels stays on disk",
+          .detail = "It is then read part by part for each batch. Results do not depend on it.",
+          .minimum = 1,
+          .maximum = 1 << 30};
+}
+
+int64_t gallery_bytes(const ParsedOptions& options) {
+  return options.integer("gallery-memory") << 20;
+}
+
+std::unique_ptr<anomaly::Detector> open_detector(const ParsedOptions& options, Device& device) {
+  return anomaly::load_detector(device, options.positionals()[0], {gallery_bytes(options)});
+}
+
+MapScale map_scale(const ParsedOptions& options, const anomaly::Detector& model) {
+  if (!model.makes_maps()) {
+    throw UsageError(text("--maps: ", options.positionals()[0], " is a model of ", model.method(),
+                          ", which makes no maps (spade does)"));
+  }
+  MapScale scale;
+  if (const std::optional<anomaly::Threshold> threshold = model.pixel_threshold())
+    scale.threshold = threshold->value;
+  scale.top = options.has("map-scale") ? options.real("map-scale") : model.map_scale();
+  if (!(scale.top > 0)) {
+    throw UsageError(text("--maps: ", options.positionals()[0],
+                          " has no pixel threshold to take a scale from; give one with --map-scale"));
+  }
+  return scale;
+}
+
+OptionSpec skip_bad_option() {
+  return {.name = "skip-bad",
+          .kind = OptionKind::kFlag,
+          .value_name = "",
+          .default_value = "",
+          .summary = "leave out images that cannot be read, and name them",
+          .detail = "Without it, the first one is an error."};
+}
+
+void warn_skipped(Context& context, int64_t image_count, const std::vector<std::string>& failures) {
+  constexpr size_t kNamed = 10;
+  for (size_t i = 0; i < failures.size() && i < kNamed; ++i) context.warn("left out: " + failures[i]);
+  if (failures.size() > kNamed) {
+    context.warn(text("left out: ", failures.size() - kNamed, " more of ", image_count, " images"));
+  }
 }
 
 std::string rate_text(int64_t images, double seconds) {

@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "anomaly/dn2.h"
+#include "anomaly/detector.h"
 #include "tools/context.h"
+#include "tools/map_pictures.h"
 #include "tools/options.h"
 
 namespace panda::tools {
@@ -34,12 +35,25 @@ struct ChosenThreshold {
 };
 /// Nothing if the model has none and none was given.
 [[nodiscard]] std::optional<ChosenThreshold> choose_threshold(const ParsedOptions& options,
-                                                              const anomaly::Dn2& model);
+                                                              const anomaly::Detector& model);
 /// {"value", "false_alarm_rate", "meaning"}, or null.
 [[nodiscard]] Json threshold_json(const std::optional<ChosenThreshold>& threshold);
 
-/// "dn2: knn-sum-sq, k=2, normalised features; resnet18, ...": for people.
-[[nodiscard]] std::string describe(const anomaly::Dn2& model);
+/// --maps and --map-scale.
+[[nodiscard]] std::vector<OptionSpec> map_options();
+/// --gallery-memory: of a gallery of pixels, what may be in memory at once.
+[[nodiscard]] OptionSpec gallery_memory_option();
+[[nodiscard]] int64_t gallery_bytes(const ParsedOptions& options);
+/// Opens MODEL as --gallery-memory says.
+[[nodiscard]] std::unique_ptr<anomaly::Detector> open_detector(const ParsedOptions& options, Device& device);
+/// --map-scale, else the model's own. Throws UsageError where the model makes no maps, or has no scale and
+/// none was given.
+[[nodiscard]] MapScale map_scale(const ParsedOptions& options, const anomaly::Detector& model);
+
+/// --skip-bad.
+[[nodiscard]] OptionSpec skip_bad_option();
+/// A warning that names each image that was left out, at most ten of them.
+void warn_skipped(Context& context, int64_t image_count, const std::vector<std::string>& failures);
 
 /// 2.5 -> "2.5 images/s".
 [[nodiscard]] std::string rate_text(int64_t images, double seconds);

@@ -141,6 +141,30 @@ Json Records::json() const {
   return list;
 }
 
+std::string Records::json_lines() const {
+  std::string lines;
+  for (const Json& record : json()) lines += json_line(record);
+  return lines;
+}
+
+RecordPrinter::RecordPrinter(OutputStream& out, OutputFormat format, std::vector<Field> fields)
+    : out_(out), format_(format), fields_(fields), gathered_(std::move(fields)) {}
+
+void RecordPrinter::add(std::vector<Json> values) {
+  if (format_ != OutputFormat::kJsonLines) {
+    gathered_.add(std::move(values));
+    return;
+  }
+  Records one(fields_);
+  one.add(std::move(values));
+  out_.write(one.json_lines());
+  out_.flush();
+}
+
+void RecordPrinter::finish() {
+  if (format_ != OutputFormat::kJsonLines) print_records(out_, format_, gathered_);
+}
+
 void print_records(OutputStream& out, OutputFormat format, const Records& records) {
   switch (format) {
     case OutputFormat::kTable:
@@ -148,6 +172,9 @@ void print_records(OutputStream& out, OutputFormat format, const Records& record
       break;
     case OutputFormat::kJson:
       out.write(json_text(records.json()));
+      break;
+    case OutputFormat::kJsonLines:
+      out.write(records.json_lines());
       break;
     case OutputFormat::kCsv:
       out.write(records.csv());
@@ -160,6 +187,8 @@ void print_object(OutputStream& out, OutputFormat format, const Json& object, co
     out.write(table);
   } else if (format == OutputFormat::kJson) {
     out.write(json_text(object));
+  } else if (format == OutputFormat::kJsonLines) {
+    out.write(json_line(object));
   } else {
     std::string header;
     std::string row;
@@ -179,6 +208,10 @@ std::string aligned_pairs(const std::vector<std::pair<std::string, std::string>>
 
 std::string json_text(const Json& value) {
   return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string json_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 std::string csv_field(const std::string& field) {

@@ -15,7 +15,7 @@ namespace panda::tools {
 /// Keeps keys in the order in which they were set.
 using Json = nlohmann::ordered_json;
 
-enum class OutputFormat { kTable, kJson, kCsv };
+enum class OutputFormat { kTable, kJson, kJsonLines, kCsv };
 
 /// Standard output, or any descriptor: what is written is complete or an error. A reader that went away
 /// (`panda ... | head`) is no error: the rest is dropped.
@@ -58,6 +58,8 @@ class Records {
   [[nodiscard]] std::string csv() const;
   /// An array of objects.
   [[nodiscard]] Json json() const;
+  /// An object per line.
+  [[nodiscard]] std::string json_lines() const;
 
  private:
   std::vector<Field> fields_;
@@ -67,8 +69,24 @@ class Records {
 /// Prints the list in that format.
 void print_records(OutputStream& out, OutputFormat format, const Records& records);
 
-/// Prints one object: JSON as it is; CSV as a header and a row, nested objects flattened to "outer.inner" and
-/// arrays left out; for people `table` verbatim.
+/// The list, one record at a time: JSON lines at once, the other formats when it is whole (an error leaves
+/// nothing half-printed).
+class RecordPrinter {
+ public:
+  RecordPrinter(OutputStream& out, OutputFormat format, std::vector<Field> fields);
+  void add(std::vector<Json> values);
+  /// Prints what was gathered.
+  void finish();
+
+ private:
+  OutputStream& out_;
+  OutputFormat format_;
+  std::vector<Field> fields_;
+  Records gathered_;
+};
+
+/// Prints one object: JSON as it is (JSON lines: on one line); CSV as a header and a row, nested objects
+/// flattened to "outer.inner" and arrays left out; for people `table` verbatim.
 void print_object(OutputStream& out, OutputFormat format, const Json& object, const std::string& table);
 
 /// Two aligned columns: name and value.
@@ -76,6 +94,8 @@ void print_object(OutputStream& out, OutputFormat format, const Json& object, co
 
 /// The JSON text with its newline. Bytes that are no UTF-8 (a file name may hold any) become U+FFFD.
 [[nodiscard]] std::string json_text(const Json& value);
+/// The same on one line.
+[[nodiscard]] std::string json_line(const Json& value);
 /// Quoted as RFC 4180 asks where needed; control characters as \xNN, so that a record is always one line.
 [[nodiscard]] std::string csv_field(const std::string& field);
 /// The shortest decimal that reads back as the same double; "" for what is not finite.

@@ -18,8 +18,10 @@ void StageTimes::update(const char* stage, int64_t done, int64_t total) {
 
 void StageTimes::add(const std::string& stage) {
   const double time = now();
-  if (stages_.empty() || stages_.back().first != stage) stages_.emplace_back(stage, 0.0);
-  stages_.back().second += time - last_;
+  const auto same = [&stage](const auto& entry) { return entry.first == stage; };
+  auto found = std::find_if(stages_.begin(), stages_.end(), same);
+  if (found == stages_.end()) found = stages_.insert(found, {stage, 0.0});
+  found->second += time - last_;
   last_ = time;
 }
 

@@ -93,6 +93,12 @@ void Svg::triangle(double x, double y, double height, const std::string& css_cla
                        coordinate(y + half), "Z\">", tooltip_element(tooltip), "</path>\n");
 }
 
+void Svg::polyline(const std::vector<std::pair<double, double>>& points, const std::string& css_class) {
+  std::string list;
+  for (const auto& [x, y] : points) list += (list.empty() ? "" : " ") + coordinate(x) + "," + coordinate(y);
+  body_ += panda::text("<polyline class=\"", css_class, "\" points=\"", list, "\"/>\n");
+}
+
 void Svg::picture(double x, double y, double width, double height, const data::Image& image) {
   body_ += panda::text("<image x=\"", coordinate(x), "\" y=\"", coordinate(y), "\" width=\"",
                        coordinate(width), "\" height=\"", coordinate(height),

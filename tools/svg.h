@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/image.h"
@@ -31,6 +32,8 @@ class Svg {
   /// A triangle, point up, of that height, centred on (x, y).
   void triangle(double x, double y, double height, const std::string& css_class,
                 const std::string& tooltip = {});
+  /// Straight lines through these points; not filled unless the class says so.
+  void polyline(const std::vector<std::pair<double, double>>& points, const std::string& css_class);
   void picture(double x, double y, double width, double height, const data::Image& image);
 
   /// The whole document.

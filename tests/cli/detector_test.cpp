@@ -283,7 +283,7 @@ TEST_F(Detector, RefusesBadModels) {
   refused(changed, "does not match its SHA-256");
   changed = whole;
   changed[whole.find("\"version\":\"1\"") + 11] = '9';
-  refused(changed, "a fitted model of version 9, but this panda reads version 1");
+  refused(changed, "a fitted model of version 9, but this panda reads versions 1 to 2");
   refused(content_of(weights()), "not a fitted model");
   expect_refused({"score", folder.path(), image}, folder.path());
   expect_refused({"score", folder.path("missing"), image}, "missing");
@@ -306,7 +306,7 @@ TEST_F(Detector, RefusesBadOutputsBeforeTheWork) {
 
 TEST_F(Detector, NamesMethodsThatAreNotInThisBuild) {
   const TemporaryDirectory folder;
-  for (const char* method : {"spade", "panda-ewc", "mhrot"}) {
+  for (const char* method : {"oc-svm", "mhrot"}) {
     Words words = fit(folder.path("model"));
     words[1] = method;
     expect_refused(words, std::string(method) + ": this method is not in this build");

@@ -75,7 +75,7 @@ TEST(CliHelp, BashCompletionProposesCommandsOptionsAndValues) {
   EXPECT_EQ(proposals("panda sy", 1), "synth\n");
   EXPECT_EQ(proposals("panda synth --ki", 2), "--kind\n");
   EXPECT_EQ(proposals("panda synth --kind o", 3), "objects\n");
-  EXPECT_EQ(proposals("panda info -o \"\"", 3), "table json csv\n");
+  EXPECT_EQ(proposals("panda info -o \"\"", 3), "table json jsonl csv\n");
 }
 
 TEST(CliHelp, PrintsTheVersion) {

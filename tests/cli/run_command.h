@@ -32,6 +32,7 @@ struct Outcome {
 
 struct RunOptions {
   std::string standard_output_path;  ///< where standard output goes; "": captured
+  std::string standard_input;        ///< what it reads there
   std::string directory;             ///< where it runs; "": here
   bool close_standard_output = false;
   /// Called with the process id while the command runs.
@@ -43,12 +44,13 @@ inline std::string content_of(const std::string& path) {
   return {bytes.begin(), bytes.end()};
 }
 
-/// Runs PANDA_BINARY with the arguments; its standard input is empty.
+/// Runs PANDA_BINARY with the arguments.
 inline Outcome run_panda_command(const std::vector<std::string>& arguments, const RunOptions& options = {}) {
   const TemporaryDirectory directory;
   const std::string output =
       options.standard_output_path.empty() ? directory.path("out") : options.standard_output_path;
   const std::string errors = directory.path("err");
+  const std::string input = directory.write("in", options.standard_input);
   std::vector<char*> argument_pointers;
   std::string program = PANDA_BINARY;
   argument_pointers.push_back(program.data());
@@ -59,7 +61,7 @@ inline Outcome run_panda_command(const std::vector<std::string>& arguments, cons
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("cannot fork");
   if (child == 0) {
-    const int in = ::open("/dev/null", O_RDONLY);
+    const int in = ::open(input.c_str(), O_RDONLY);
     const int out = ::open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     const int err = ::open(errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (in < 0 || out < 0 || err < 0) ::_exit(99);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "data/image_decode.h"
+#include "data/image_write.h"
 #include "kernels/tensor/error.h"
 #include "tests/support/real_data.h"
 #include "tests/unit/data/support.h"
@@ -92,6 +93,59 @@ TEST(ImageTransform, RefusesWhatItCannotDo) {
   transform = ImageTransform();
   transform.resize_mode = ImageTransform::ResizeMode::kNone;
   EXPECT_THROW((void)transform.pixels(Image(223, 300, 3)), InvalidArgument);
+}
+
+TEST(ImageTransform, TakesAMaskWhereItTakesTheImage) {
+  ImageTransform transform;
+  transform.resize = 6;
+  transform.crop = 4;
+  // 12 x 18 becomes 6 x 9; the crop begins at row 1 and column 2 (2.5 rounded to even): input 2 and 4.
+  Image mask(12, 18, 1);
+  mask.row(2)[4] = 255;
+  mask.row(3)[5] = 200;                   // with it half of the first pixel
+  mask.row(4)[4] = 255;                   // a quarter of the one below
+  mask.row(2)[6] = mask.row(3)[6] = 127;  // not anomalous
+  const Image small = transform.mask(mask);
+  ASSERT_EQ(small.pixels.size(), 16U);
+  for (size_t i = 0; i < small.pixels.size(); ++i) EXPECT_EQ(int{small.pixels[i]}, i == 0 ? 255 : 0) << i;
+}
+
+TEST(ImageTransform, MaskOfAnUnevenScaleCountsPartsOfPixels) {
+  ImageTransform transform;
+  transform.resize_mode = ImageTransform::ResizeMode::kSquare;
+  transform.resize = transform.crop = 2;
+  Image mask(3, 3, 1);  // each output pixel covers 1.5 x 1.5
+  mask.row(0)[0] = 255;
+  mask.row(1)[0] = 255;  // (1 * 1 + 1 * 0.5) of 2.25: two thirds
+  mask.row(2)[1] = 255;  // half a column: 0.5 of 2.25 on both sides
+  const Image small = transform.mask(mask);
+  EXPECT_EQ(small.pixels, (std::vector<uint8_t>{255, 0, 0, 0}));
+}
+
+TEST(ImageTransform, MaskIsEnlargedToo) {
+  ImageTransform transform;
+  transform.resize = transform.crop = 4;
+  Image mask(2, 2, 1);
+  mask.row(0)[1] = 255;
+  const Image large = transform.mask(mask);
+  EXPECT_EQ(large.pixels, (std::vector<uint8_t>{0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0}));
+}
+
+TEST(ImageWrite, WritesSixteenBitsAndJpeg) {
+  const std::vector<uint16_t> samples = {0, 257, 65535, 32896, 512, 1000};
+  const std::vector<uint8_t> png = encode_png16(samples, 2, 3);
+  const Image back = decode_image(png, "png");
+  EXPECT_EQ(back.pixels, (std::vector<uint8_t>{0, 1, 255, 128, 2, 4}));  // round(v / 257)
+  EXPECT_EQ(int{png[24]}, 16);                                           // IHDR's bit depth
+  EXPECT_THROW(static_cast<void>(encode_png16(samples, 2, 2)), InvalidArgument);
+
+  Image picture(16, 24, 3);
+  for (size_t i = 0; i < picture.pixels.size(); ++i) picture.pixels[i] = static_cast<uint8_t>(100 + i / 72);
+  const Image decoded = decode_image(encode_jpeg(picture, 95), "jpeg");
+  ASSERT_EQ(decoded.pixels.size(), picture.pixels.size());
+  for (size_t i = 0; i < picture.pixels.size(); ++i)
+    EXPECT_NEAR(decoded.pixels[i], picture.pixels[i], 3) << i;
+  EXPECT_THROW(static_cast<void>(encode_jpeg(Image(2, 2, 4), 90)), InvalidArgument);
 }
 
 }  // namespace

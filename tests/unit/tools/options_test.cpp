@@ -130,7 +130,7 @@ TEST(Options, NamesWhatIsWrongAndWhatWasExpected) {
   EXPECT_EQ(error_of({"dn2", "--out", "d", "--layers", "1,,2"}),
             "sample: --layers: expected integers from 1 to 4 separated by commas, got '1,,2'");
   EXPECT_EQ(error_of({"dn2", "--out", "d", "-o", "jsno"}),
-            "sample: -o: expected one of: table, json, csv, got 'jsno'; did you mean 'json'?");
+            "sample: -o: expected one of: table, json, jsonl, csv, got 'jsno'; did you mean 'json'?");
   EXPECT_EQ(error_of({"dn2", "--out", "d", "--device", "cuda:"}),
             "sample: --device: expected auto, cpu, cuda, cuda:N, reference or simt, got 'cuda:'");
   EXPECT_EQ(error_of({"dn2", "--out", "d", "--force=yes"}), "sample: --force: takes no value, got 'yes'");

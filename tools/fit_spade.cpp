@@ -1,0 +1,196 @@
+#include "tools/fit_spade.h"
+
+#include <charconv>
+#include <filesystem>
+
+#include "anomaly/spade.h"
+#include "kernels/tensor/file.h"
+#include "tools/dataset_options.h"
+#include "tools/detector.h"
+#include "tools/exit_code.h"
+
+namespace panda::tools {
+
+namespace {
+
+constexpr const char* kNearestPrefix = "nearest:";
+
+/// K of "nearest:K", 0 for "all", nothing for anything else.
+std::optional<int64_t> nearest_images(const std::string& value) {
+  if (value == "all") return 0;
+  const std::string prefix = kNearestPrefix;
+  if (value.compare(0, prefix.size(), prefix) != 0) return std::nullopt;
+  int64_t k = 0;
+  const char* const end = value.data() + value.size();
+  const auto [stop, error] = std::from_chars(value.data() + prefix.size(), end, k);
+  if (error != std::errc() || stop != end || k < 1 || k > INT32_MAX) return std::nullopt;
+  return k;
+}
+
+bool is_gallery(const std::string& value) {
+  return nearest_images(value).has_value();
+}
+
+std::string directory_of(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+anomaly::SpadeOptions parsed_options(const ParsedOptions& options) {
+  anomaly::SpadeOptions spade;
+  spade.pyramid.layers = options.integers("layers");
+  spade.pyramid.concatenate = options.text("combine") == "concatenate";
+  spade.nearest_images = *nearest_images(options.text("gallery"));
+  spade.sigma = options.real("sigma");
+  spade.pixel.rule = anomaly::score_rule_from_name(options.text("pixel-score"));
+  spade.pixel.k = options.integer("pixel-k");
+  spade.image_rule = anomaly::image_rule_from_name(options.text("image-score"));
+  spade.image.k = options.integer("k");
+  spade.image.normalize = options.flag("normalize");
+  spade.image.rule =
+      options.text("preset") == "paper" ? anomaly::ScoreRule::kKnnMean : anomaly::ScoreRule::kKnnSumSq;
+  if (options.has("score")) spade.image.rule = anomaly::score_rule_from_name(options.text("score"));
+  if (options.has("false-alarm-rate")) spade.false_alarm_rate = options.real("false-alarm-rate");
+  spade.calibration_images = options.integer("calibration-images");
+  spade.held_out_images = options.integer("hold-out");
+  spade.seed = static_cast<uint64_t>(options.integer("seed"));
+  spade.transform.resize = options.integer("resize");
+  spade.transform.crop = options.integer("crop");
+  return spade;
+}
+
+}  // namespace
+
+std::vector<OptionSpec> spade_options() {
+  return {{.name = "layers",
+           .kind = OptionKind::kIntegerList,
+           .value_name = "LIST",
+           .default_value = "1,2,3",
+           .summary = "spade: the layers whose features are compared",
+           .detail = "",
+           .minimum = 1,
+           .maximum = 4},
+          {.name = "combine",
+           .kind = OptionKind::kChoice,
+           .value_name = "HOW",
+           .default_value = "ensemble",
+           .summary = "spade: sum the layers' scores, or compare all their features at once",
+           .detail = "The paper reports ensemble.",
+           .choices = {"ensemble", "concatenate"}},
+          {.name = "gallery",
+           .kind = OptionKind::kText,
+           .value_name = "WHICH",
+           .default_value = "all",
+           .summary = "spade: the training images whose pixels are searched: all or nearest:K",
+           .detail = "nearest:50 searches the 50 training images with the nearest pooled features.",
+           .accepts = is_gallery,
+           .expected = "all or nearest:K"},
+          {.name = "sigma",
+           .kind = OptionKind::kReal,
+           .value_name = "PX",
+           .default_value = "5",
+           .summary = "spade: the Gaussian that smooths the map",
+           .detail = "",
+           .minimum = 0,
+           .maximum = 1000},
+          {.name = "pixel-score",
+           .kind = OptionKind::kChoice,
+           .value_name = "RULE",
+           .default_value = "knn-mean",
+           .summary = "spade: how far a pixel is from the normal ones",
+           .detail = "",
+           .choices = {"knn-mean", "knn-sum-sq"}},
+          {.name = "pixel-k",
+           .kind = OptionKind::kInteger,
+           .value_name = "N",
+           .default_value = "1",
+           .summary = "spade: nearest pixels",
+           .detail = "",
+           .minimum = 1,
+           .maximum = 1'000'000},
+          {.name = "image-score",
+           .kind = OptionKind::kChoice,
+           .value_name = "RULE",
+           .default_value = "knn",
+           .summary = "spade: the image's score: dn2's, or the map's maximum",
+           .detail = "",
+           .choices = {"knn", "map-max"}},
+          {.name = "hold-out",
+           .kind = OptionKind::kInteger,
+           .value_name = "N",
+           .default_value = "0",
+           .summary = "spade: keep N training images for the threshold alone",
+           .detail = "Without it, images are left out in turn, which promises the same where the gallery is "
+                     "of all images.",
+           .minimum = 0,
+           .maximum = 1'000'000'000},
+          {.name = "calibration-images",
+           .kind = OptionKind::kInteger,
+           .value_name = "N",
+           .default_value = "100",
+           .summary = "spade: leave at most N images out in turn (0: no threshold)",
+           .detail = "Each costs what scoring an image costs. N images can promise no less than 1 / (N + 1).",
+           .minimum = 0,
+           .maximum = 1'000'000'000},
+          gallery_memory_option()};
+}
+
+int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput& input, StageTimes& times) {
+  const std::string& path = options.text("out");
+  const anomaly::Spade model = anomaly::Spade::fit(
+      input.device, input.weights, input.training, parsed_options(options),
+      extract_options(options, input.device), {gallery_bytes(options), directory_of(path)}, &times);
+  model.save(path, input.weights, input.manifest);
+  times.add("writing");
+
+  std::optional<ChosenThreshold> threshold;
+  Json pixel_threshold;
+  std::string pixel_text = "none";
+  if (model.threshold()) {
+    threshold = {model.threshold()->value, model.threshold()->false_alarm_rate,
+                 model.threshold_text(*model.threshold())};
+    const anomaly::Threshold pixels = *model.pixel_threshold();
+    pixel_text = model.pixel_threshold_text(pixels);
+    pixel_threshold = {
+        {"value", pixels.value}, {"false_alarm_rate", pixels.false_alarm_rate}, {"meaning", pixel_text}};
+  } else if (options.integer("calibration-images") > 0) {
+    context.warn(text(image_count(model.training_count()),
+                      " are too few for a threshold: the model scores, but does not judge"));
+  }
+  const anomaly::SpadeOptions& spade = model.options();
+  const Json result = {{"model", path},
+                       {"bytes", InputFile(path).size()},
+                       {"method", "spade"},
+                       {"arch", model.architecture().arch},
+                       {"layers", spade.pyramid.layers},
+                       {"combine", options.text("combine")},
+                       {"gallery", options.text("gallery")},
+                       {"gallery_pixels", model.gallery_pixels()},
+                       {"gallery_bytes", model.gallery_bytes()},
+                       {"sigma", spade.sigma},
+                       {"n_train", model.training_count()},
+                       {"threshold", threshold_json(threshold)},
+                       {"pixel_threshold", pixel_threshold},
+                       {"seconds", times.json()},
+                       {"device", device_label(input.device)}};
+  const auto megabytes = [](int64_t bytes) {
+    return fixed_number(static_cast<double>(bytes) / 1e6, 1) + " MB";
+  };
+  print_object(
+      context.out, context.format, result,
+      aligned_pairs(
+          {{"model", text(path, " (", megabytes(result["bytes"].get<int64_t>()), ")")},
+           {"method", model.description()},
+           {"data", input.data_description},
+           {"fitted on",
+            text(image_count(model.training_count()), ": ", model.gallery_pixels(), " pixels, ",
+                 megabytes(model.gallery_bytes()), model.gallery_in_memory() ? "" : ", worked on from disk")},
+           {"threshold", threshold ? threshold->meaning : "none"},
+           {"of pixels", pixel_text},
+           {"time", text(times.table_text(), " (",
+                         rate_text(model.training_count(), times.seconds("extracting features")), ")")},
+           {"device", text(input.device.name(), ": ", input.device.description())}}));
+  return kExitDone;
+}
+
+}  // namespace panda::tools

@@ -1,0 +1,32 @@
+// The report of a test run: one HTML file that holds everything it shows. It loads nothing, runs no script,
+// follows the reader's light or dark mode, and prints.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tools/evaluation.h"
+
+namespace panda::tools {
+
+struct ReportInput {
+  std::string title;
+  std::string data;    ///< the data set in words
+  std::string method;  ///< the detector in words
+  std::optional<double> threshold;
+  std::string threshold_text;        ///< what it promises, or that there is none
+  std::string pixel_threshold_text;  ///< "" without maps
+  std::optional<MapScale> scale;     ///< of the overlays
+  double fpr_limit = 0.3;
+  int64_t training_count = 0;
+  std::vector<std::pair<std::string, double>> seconds;  ///< by stage
+  int64_t peak_memory_bytes = 0;
+  std::vector<std::pair<std::string, std::string>> manifest;  ///< what it takes to do it again
+};
+
+/// The document. All text is escaped; pictures are JPEG inside data: addresses.
+[[nodiscard]] std::string report_html(const ReportInput& input, const Evaluation& evaluation);
+
+}  // namespace panda::tools

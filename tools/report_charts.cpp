@@ -1,0 +1,152 @@
+#include "tools/report_charts.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "kernels/tensor/error.h"
+#include "tools/output.h"
+#include "tools/svg.h"
+
+namespace panda::tools {
+
+namespace {
+
+// Pixels of a chart.
+constexpr double kWidth = 440;
+constexpr double kHeight = 330;
+constexpr double kLeft = 50;
+constexpr double kRight = 14;
+constexpr double kTop = 26;
+constexpr double kBottom = 46;
+
+/// A round step that cuts `range` into at most six.
+double tick_step(double range) {
+  const double raw = range / 6;
+  const double power = std::pow(10, std::floor(std::log10(raw)));
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (factor * power >= raw) return factor * power;
+  }
+  return 10 * power;
+}
+
+std::string tick_text(double value, double step) {
+  return fixed_number(value, std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 9));
+}
+
+/// The frame of a plot, and the way from values to pixels.
+class Plot {
+ public:
+  Plot(double width, double height, double x_low, double x_high, double y_high)
+      : width_(width), height_(height), x_low_(x_low), x_high_(x_high), y_high_(y_high) {}
+
+  [[nodiscard]] double x(double value) const {
+    return kLeft + (value - x_low_) / (x_high_ - x_low_) * (width_ - kLeft - kRight);
+  }
+  [[nodiscard]] double y(double value) const {
+    return height_ - kBottom - value / y_high_ * (height_ - kTop - kBottom);
+  }
+  void axes(Svg& svg, const std::string& x_label, const std::string& y_label) const {
+    const double x_step = tick_step(x_high_ - x_low_);
+    // The sum makes -0 a 0.
+    for (double tick = std::ceil(x_low_ / x_step - 1e-9) * x_step + 0.0; tick <= x_high_ + 1e-9 * x_step;
+         tick += x_step) {
+      svg.line(x(tick), y(0), x(tick), kTop, "grid");
+      svg.text(x(tick), y(0) + 17, tick_text(tick, x_step), "tick", Svg::Anchor::kMiddle);
+    }
+    const double y_step = tick_step(y_high_);
+    for (double tick = 0; tick <= y_high_ * (1 + 1e-9); tick += y_step) {
+      svg.line(kLeft, y(tick), width_ - kRight, y(tick), "grid");
+      svg.text(kLeft - 7, y(tick) + 4, tick_text(tick, y_step), "tick", Svg::Anchor::kEnd);
+    }
+    svg.line(kLeft, y(0), width_ - kRight, y(0), "axis");
+    svg.text((kLeft + width_ - kRight) / 2, height_ - 8, x_label, "axis-label", Svg::Anchor::kMiddle);
+    svg.text(kLeft, kTop - 10, y_label, "axis-label");
+  }
+
+ private:
+  double width_;
+  double height_;
+  double x_low_;
+  double x_high_;
+  double y_high_;
+};
+
+}  // namespace
+
+std::string line_chart_svg(const LineChart& chart) {
+  Svg svg(kWidth, kHeight, chart.title, "");
+  const Plot plot(kWidth, kHeight, 0, chart.x_end, 1);
+  plot.axes(svg, chart.x_label, chart.y_label);
+  if (chart.diagonal) svg.line(plot.x(0), plot.y(0), plot.x(chart.x_end), plot.y(1), "diagonal");
+  for (const ChartSeries& series : chart.series) {
+    std::vector<std::pair<double, double>> points;
+    for (const anomaly::CurvePoint& point : series.points)
+      points.emplace_back(plot.x(point.x), plot.y(point.y));
+    svg.polyline(points, series.css_class);
+  }
+  for (const ChartMarker& marker : chart.markers) {
+    svg.circle(plot.x(marker.x), plot.y(marker.y), 5, "marker", marker.label);
+    const bool right_half = marker.x > 0.55 * chart.x_end;
+    const double y = marker.y > 0.9 ? plot.y(marker.y) + 20 : plot.y(marker.y) - 10;
+    svg.text(plot.x(marker.x) + (right_half ? -9 : 9), y, marker.label, "note",
+             right_half ? Svg::Anchor::kEnd : Svg::Anchor::kStart);
+  }
+  double line = plot.y(0) - 12 - 17 * (static_cast<double>(chart.series.size()) - 1);
+  for (const ChartSeries& series : chart.series) {
+    if (series.label.empty()) continue;
+    const double end = kWidth - kRight - 10;
+    svg.text(end - 26, line, series.label, "legend", Svg::Anchor::kEnd);
+    svg.line(end - 20, line - 4, end, line - 4, series.css_class);
+    line += 17;
+  }
+  return svg.document();
+}
+
+std::string score_histogram_svg(const std::vector<double>& scores, const std::vector<uint8_t>& labels,
+                                std::optional<double> threshold) {
+  PANDA_CHECK(!scores.empty() && scores.size() == labels.size(), "histogram: ", scores.size(), " scores, ",
+              labels.size(), " labels");
+  double low = *std::min_element(scores.begin(), scores.end());
+  double high = *std::max_element(scores.begin(), scores.end());
+  if (threshold) {
+    low = std::min(low, *threshold);
+    high = std::max(high, *threshold);
+  }
+  const double room = high > low ? 0.02 * (high - low) : std::max(1e-6, 0.1 * std::abs(high));
+  low -= room;
+  high += room;
+  const auto bins = static_cast<size_t>(
+      std::clamp<int64_t>(2 * std::llround(std::sqrt(static_cast<double>(scores.size()))), 12, 40));
+  std::array<std::vector<int64_t>, 2> counts = {std::vector<int64_t>(bins), std::vector<int64_t>(bins)};
+  int64_t largest = 1;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const auto bin =
+        std::min(bins - 1, static_cast<size_t>((scores[i] - low) / (high - low) * static_cast<double>(bins)));
+    largest = std::max(largest, ++counts[labels[i]][bin]);
+  }
+  Svg svg(kWidth, kHeight, "Scores of normal and anomalous images", "");
+  const Plot plot(kWidth, kHeight, low, high, static_cast<double>(largest));
+  plot.axes(svg, "score", "images");
+  const double bin_width = (plot.x(high) - plot.x(low)) / static_cast<double>(bins);
+  for (size_t kind = 0; kind < 2; ++kind) {
+    for (size_t bin = 0; bin < bins; ++bin) {
+      if (counts[kind][bin] == 0) continue;
+      const double top = plot.y(static_cast<double>(counts[kind][bin]));
+      const double left =
+          plot.x(low) + static_cast<double>(bin) * bin_width + (kind == 0 ? 1 : bin_width / 2);
+      svg.rect(left, top, std::max(1.0, bin_width / 2 - 1), plot.y(0) - top,
+               kind == 0 ? "bar-normal" : "bar-anomalous");
+    }
+  }
+  if (threshold) {
+    const double x = plot.x(*threshold);
+    const bool right_half = x > kWidth / 2;
+    svg.line(x, kTop, x, plot.y(0), "threshold");
+    svg.text(right_half ? x - 6 : x + 6, kTop + 12, "threshold", "note",
+             right_half ? Svg::Anchor::kEnd : Svg::Anchor::kStart);
+  }
+  return svg.document();
+}
+
+}  // namespace panda::tools
