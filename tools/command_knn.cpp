@@ -177,10 +177,9 @@ CommandSpec knn_spec() {
                    .choices = {"auto", "none", "f32", "f16", "bf16", "int16", "int8"}},
                   file_option("indices", "where to write the neighbours' indices (.npy)"),
                   file_option("distances", "where to write their distances (.npy)")},
-      .examples = {
-          "panda knn --gallery train.npy --queries test.npy -k 10 --indices i.npy --distances d.npy",
-          "panda knn --gallery base.bvecs --queries query.bvecs -k 100 --metric cosine --indices i.npy "
-          "--distances d.npy -o json"}};
+      .examples = {"panda knn --gallery train.npy --queries test.npy -k 10 --indices i.npy --distances d.npy",
+                   "panda knn --gallery b.bvecs --queries q.bvecs -k 9 --metric ip --indices i.npy "
+                   "--distances d.npy"}};
 }
 
 int run_knn(const ParsedOptions& options, Context& context) {
