@@ -26,7 +26,7 @@ Variable& Variable::operator=(Variable other) noexcept {
 Variable::~Variable() {
   if (tape_ != nullptr) tape_->release(id_);
 }
-const Shape& Variable::shape() const {
+Shape Variable::shape() const {
   return tape_->value(id_).shape;
 }
 bool Variable::needs_gradient() const {

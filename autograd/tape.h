@@ -40,7 +40,8 @@ class Variable {
   [[nodiscard]] bool present() const { return tape_ != nullptr; }
   [[nodiscard]] Tape& tape() const { return *tape_; }
   [[nodiscard]] ValueId id() const { return id_; }
-  [[nodiscard]] const Shape& shape() const;
+  /// By value: new values move the tape's own.
+  [[nodiscard]] Shape shape() const;
   /// Where the elements are; valid while a Variable or the backward pass holds the value. In a dry run
   /// without memory.
   [[nodiscard]] TensorView view() const;
