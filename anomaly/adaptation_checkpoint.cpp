@@ -1,8 +1,11 @@
 #include "anomaly/adaptation_checkpoint.h"
 
 #include <charconv>
+#include <cstdio>
+#include <filesystem>
 
 #include "anomaly/fitted_model.h"
+#include "kernels/tensor/file.h"
 
 namespace panda::anomaly {
 
@@ -33,6 +36,18 @@ void check_same_fit(const std::string& source, const weights::Metadata& stored,
 
 std::string checkpoint_path(const std::string& model_path) {
   return model_path + ".checkpoint";
+}
+
+void remove_abandoned_files(const std::string& model_path) {
+  const std::filesystem::path path(model_path);
+  const std::string parent = path.parent_path().empty() ? "." : path.parent_path().string();
+  for (const std::string& place : {model_path, checkpoint_path(model_path)}) {
+    // AtomicFile's names.
+    const std::string part = std::filesystem::path(place).filename().string() + ".part-";
+    for (const std::string& name : list_directory(parent)) {
+      if (name.compare(0, part.size(), part) == 0) std::remove(join_path(parent, name).c_str());
+    }
+  }
 }
 
 void write_checkpoint(const std::string& path, const weights::Metadata& fit, const Adaptation& adaptation) {

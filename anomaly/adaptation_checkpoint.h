@@ -16,6 +16,9 @@ namespace panda::anomaly {
 /// MODEL.checkpoint
 [[nodiscard]] std::string checkpoint_path(const std::string& model_path);
 
+/// Removes what a fit that was killed while it wrote left beside `model_path` and its checkpoint.
+void remove_abandoned_files(const std::string& model_path);
+
 /// fit: what the result depends on. Throws IoError (exhausted for a full disk); the file is then as before.
 void write_checkpoint(const std::string& path, const weights::Metadata& fit, const Adaptation& adaptation);
 

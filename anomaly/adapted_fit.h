@@ -60,7 +60,7 @@ struct AdaptationMethod {
 struct AdaptedFitRuntime {
   std::string checkpoint;          ///< where to keep the state of the training; "": nowhere
   bool resume = false;             ///< go on from it, if it is there
-  int64_t checkpoint_every = 200;  /// minibatches; also when interrupted, and at the end
+  int64_t checkpoint_every = 200;  ///< minibatches; also when interrupted, and at the end
   int64_t log_every = 0;           ///< minibatches between measures of spread (and ROCAUC); 0: an epoch
   std::string log;                 ///< where the log goes as CSV; "": nowhere
   /// Labelled images whose ROCAUC goes into the log; may be null. The fit looks at nothing of it.
@@ -84,6 +84,8 @@ class AdaptedFit {
   [[nodiscard]] const TrainingLog& log() const { return adaptation_->log(); }
   [[nodiscard]] int64_t adapted_count() const { return static_cast<int64_t>(trained_on_.size()); }
   [[nodiscard]] int64_t held_out_count() const { return static_cast<int64_t>(held_out_.size()); }
+  /// Indices of the held-out images, rising.
+  [[nodiscard]] const std::vector<int64_t>& held_out() const { return held_out_; }
   /// Minibatches that the checkpoint had.
   [[nodiscard]] int64_t resumed_at() const { return resumed_at_; }
 

@@ -433,6 +433,7 @@ int run_fit_panda(const ParsedOptions& options, Context& context, const FitInput
   anomaly::AdaptedFitRuntime runtime;
   runtime.checkpoint = anomaly::checkpoint_path(path);
   runtime.resume = options.flag("resume");
+  if (runtime.resume) anomaly::remove_abandoned_files(path);
   runtime.checkpoint_every = options.integer("checkpoint-every");
   if (options.has("log")) runtime.log = options.text("log");
   if (options.has("log-every")) runtime.log_every = options.integer("log-every");
