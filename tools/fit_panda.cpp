@@ -232,7 +232,7 @@ Spread spread_of(const anomaly::TrainingLog& log) {
   return spread;
 }
 
-/// A tenth of the directions left: seen in runs that had gone on far too long, never in ones that had not.
+/// A tenth of the directions left: a rule of thumb.
 void warn_of_collapse(Context& context, const Spread& spread) {
   if (spread.last_rank >= 0.1 * spread.first_rank) return;
   context.warn(text("the features of normal images vary in ", fixed_number(spread.last_rank, 1),
