@@ -1,6 +1,7 @@
 #include "anomaly/adapted_fit.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <utility>
 
@@ -75,6 +76,8 @@ AdaptedFit::AdaptedFit(Device& device, const data::ImageSet& training, Adaptatio
 
 void AdaptedFit::check() const {
   check_adaptation(options_.adaptation);
+  PANDA_CHECK(activation_dtype(device_.precision()) == DType::kF32, options_.model.method,
+              ": trains in f32, not in ", precision_name(device_.precision()));
   const AdaptedOptions& model = options_.model;
   const bool center = model.score.rule == ScoreRule::kCenter;
   const int64_t n = training_.size();
@@ -179,7 +182,10 @@ void AdaptedFit::train() {
     if (due && std::isnan(adaptation_->log().last().distance)) observe();
   };
   if (adaptation_->log().rows().empty()) adaptation_->log().add({});
+  using Clock = std::chrono::steady_clock;
+  const std::chrono::duration<double> patience(runtime_.checkpoint_seconds);
   int64_t saved = adaptation_->steps();
+  Clock::time_point saved_at = Clock::now();
   observe_if_due();
   while (!adaptation_->done()) {
     try {
@@ -190,9 +196,12 @@ void AdaptedFit::train() {
       if (adaptation_->steps() > saved) save_state();
       throw;
     }
-    if (adaptation_->steps() - saved < runtime_.checkpoint_every && !adaptation_->done()) continue;
+    const bool due = adaptation_->steps() - saved >= runtime_.checkpoint_every ||
+                     Clock::now() - saved_at >= patience || adaptation_->done();
+    if (!due) continue;
     save_state();
     saved = adaptation_->steps();
+    saved_at = Clock::now();
   }
   if (!runtime_.log.empty()) log().write(runtime_.log);
   report_progress(progress_, "adapting", total, total);

@@ -58,11 +58,14 @@ struct AdaptationMethod {
 };
 
 struct AdaptedFitRuntime {
-  std::string checkpoint;          ///< where to keep the state of the training; "": nowhere
-  bool resume = false;             ///< go on from it, if it is there
-  int64_t checkpoint_every = 200;  ///< minibatches; also when interrupted, and at the end
-  int64_t log_every = 0;           ///< minibatches between measures of spread (and ROCAUC); 0: an epoch
-  std::string log;                 ///< where the log goes as CSV; "": nowhere
+  std::string checkpoint;  ///< where to keep the state of the training; "": nowhere
+  bool resume = false;     ///< go on from it, if it is there
+  /// Minibatches between checkpoints, or checkpoint_seconds, whichever is sooner; also when interrupted, and
+  /// at the end.
+  int64_t checkpoint_every = 200;
+  double checkpoint_seconds = 300;
+  int64_t log_every = 0;  ///< minibatches between measures of spread (and ROCAUC); 0: an epoch
+  std::string log;        ///< where the log goes as CSV; "": nowhere
   /// Labelled images whose ROCAUC goes into the log; may be null. The fit looks at nothing of it.
   const data::ImageSet* log_test = nullptr;
 };

@@ -392,9 +392,9 @@ std::vector<OptionSpec> panda_options() {
        .value_name = "N",
        .default_value = "200",
        .summary = "panda-*, jo: minibatches between checkpoints",
-       .detail =
-           "MODEL.checkpoint holds the training's state until MODEL is written; --resume goes on from it "
-           "to the same bytes.",
+       .detail = "Or five minutes, if that is sooner. MODEL.checkpoint holds the training's state until "
+                 "MODEL is written; --resume goes on from it "
+                 "to the same bytes.",
        .minimum = 1,
        .maximum = 1e9}};
 }

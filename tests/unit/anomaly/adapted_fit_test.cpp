@@ -222,6 +222,36 @@ TEST_F(AdaptedFitTest, GoesOnAfterAnInterruptionToTheSameBytesAndLog) {
   }
 }
 
+TEST_F(AdaptedFitTest, KeepsACheckpointByMinibatchesAndByTime) {
+  /// Looks whether there is a checkpoint after two minibatches.
+  class Looker final : public Progress {
+   public:
+    explicit Looker(std::string path) : path_(std::move(path)) {}
+    void update(const char* stage, int64_t done, int64_t) override {
+      if (std::string(stage) == "adapting" && done == 2) seen = path_exists(path_);
+    }
+    bool seen = false;
+
+   private:
+    std::string path_;
+  };
+  const Case early = cases()[0];
+  const auto seen = [&](int64_t every, double seconds) {
+    AdaptedFitRuntime runtime;
+    runtime.checkpoint = folder_.path(text("c", every, ".", seconds));
+    runtime.checkpoint_every = every;
+    runtime.checkpoint_seconds = seconds;
+    Looker looker(runtime.checkpoint);
+    AdaptedFit made(*device_, training_, early.method(weights_), options_of(early), {}, {}, runtime, &looker);
+    made.run();
+    EXPECT_TRUE(path_exists(runtime.checkpoint));  // at the end at the latest
+    return looker.seen;
+  };
+  EXPECT_FALSE(seen(3, 1e6));
+  EXPECT_TRUE(seen(2, 1e6));
+  EXPECT_TRUE(seen(3, 0));
+}
+
 TEST_F(AdaptedFitTest, CalibratesOnImagesThatTheTrainingDidNotSee) {
   const Case early = cases()[0];
   const auto made = fit(*device_, early, options_of(early));
