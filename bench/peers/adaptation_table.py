@@ -65,15 +65,17 @@ def run(arguments, folder, normal, method):
 
 
 def table_of(results, classes, per_epoch):
+    """ROCAUC by class and method, of what has been run."""
     table = {}
     for normal in classes:
         found = {r["method"]: r for r in results if r["class"] == normal}
-        if len(found) < len(METHODS):
-            continue
-        at = {point["minibatch"]: point["auroc"] for point in found["panda-ses"]["curve"]}
-        table[normal] = {"DN2": at[0], "Early": at[EARLY_EPOCHS * per_epoch], "SES": found["panda-ses"]["image_auroc"],
-                         "EWC": found["panda-ewc"]["image_auroc"], "OE": found["panda-oe"]["image_auroc"], "JO": found["jo"]["image_auroc"],
-                         "no penalty, 30 epochs": at[LONG_EPOCHS * per_epoch]}
+        entry = {}
+        if "panda-ses" in found:
+            at = {point["minibatch"]: point["auroc"] for point in found["panda-ses"]["curve"]}
+            entry.update({"DN2": at[0], "Early": at[EARLY_EPOCHS * per_epoch], "no penalty, 30 epochs": at[LONG_EPOCHS * per_epoch]})
+        entry.update({method: r["image_auroc"] for method, r in found.items()})
+        if entry:
+            table[normal] = entry
     return table
 
 
@@ -143,10 +145,8 @@ def main():
             with open(os.path.join(arguments.output, "summary.json"), "w") as file:
                 json.dump(report, file, indent=1)
                 file.write("\n")
-            finished = [c for c in classes if c in report["table"]]
-            if finished:
-                with open(os.path.join(arguments.output, "curves.svg"), "w") as file:
-                    file.write(figure(results, finished))
+            with open(os.path.join(arguments.output, "curves.svg"), "w") as file:
+                file.write(figure(results, list(report["table"])))
     print(json.dumps(report["table"], indent=1))
 
 
