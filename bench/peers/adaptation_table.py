@@ -82,7 +82,9 @@ def table_of(results, classes, per_epoch):
 def figure(results, classes):
     """One panel per class: ROCAUC in percent over minibatches."""
     width, height, left, top = 300, 240, 46, 40
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * len(classes) + 20}" height="{height + 96}" font-family="sans-serif" font-size="11">',
+    total = max(440, width * len(classes) + 20)
+    in_a_row = (total - left) // 190  # entries of the legend
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{height + 116}" font-family="sans-serif" font-size="11">',
              '<rect width="100%" height="100%" fill="white"/>']
     for panel, normal in enumerate(classes):
         curves = [(name, r["curve"]) for name, method in zip(COLOURS, METHODS) for r in results if (r["class"], r["method"]) == (normal, method)]
@@ -102,8 +104,8 @@ def figure(results, classes):
             parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[name]}" stroke-width="2"/>')
     parts.append(f'<text x="{left}" y="{top + height + 18}">minibatches; ROCAUC in percent (values beyond a panel lie on its edge)</text>')
     for i, (name, colour) in enumerate(COLOURS.items()):
-        at = left + 190 * i
-        parts.append(f'<path d="M{at} {top + height + 36}h24" stroke="{colour}" stroke-width="2"/><text x="{at + 30}" y="{top + height + 40}">{name}</text>')
+        at, below = left + 190 * (i % in_a_row), top + height + 36 + 18 * (i // in_a_row)
+        parts.append(f'<path d="M{at} {below}h24" stroke="{colour}" stroke-width="2"/><text x="{at + 30}" y="{below + 4}">{name}</text>')
     return "\n".join(parts) + "\n</svg>\n"
 
 
