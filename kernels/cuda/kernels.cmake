@@ -9,6 +9,7 @@ set(PANDA_GPU_KERNEL_SOURCES
   convert.cu
   elementwise.cu
   gemm.cu
+  kmeans.cu
   knn.cu
   pool2d.cu
   reduce.cu
