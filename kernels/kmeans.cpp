@@ -31,8 +31,8 @@ void kmeans_accumulate(Device& device, const KmeansAccumulateArgs& args) {
               "kmeans_accumulate: offsets run from ", args.offsets.front(), " to ", args.offsets.back(),
               ", expected from 0 to ", count);
   for (size_t j = 0; j + 1 < args.offsets.size(); ++j) {
-    PANDA_CHECK(args.offsets[j] <= args.offsets[j + 1], "kmeans_accumulate: offset ", args.offsets[j + 1],
-                " of cluster ", j + 1, " after ", args.offsets[j], ", expected rising offsets");
+    PANDA_CHECK(args.offsets[j] <= args.offsets[j + 1], "kmeans_accumulate: cluster ", j, " from offset ",
+                args.offsets[j], " to ", args.offsets[j + 1], ", expected rising offsets");
   }
   for (const int64_t member : args.members) {
     PANDA_CHECK(member >= 0 && member < n, "kmeans_accumulate: member ", member, ", expected 0 <= member < ",

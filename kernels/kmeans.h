@@ -66,7 +66,7 @@ struct KmeansOptions {
   KmeansStart start = KmeansStart::kPlusPlus;
   uint64_t seed = 0;
   /// f32 k,d on the host: where to start instead.
-  ConstTensorView initial_centers;
+  ConstTensorView initial_centers = {};
 };
 
 struct KmeansResult {

@@ -87,7 +87,7 @@ const RegisterCases kmeans_cases([](std::vector<Case>& cases) {
                                          call({0, 1}, {0, 1, 1});
                                        });
          expect_error<InvalidArgument>(
-             "kmeans_accumulate: offset 2 of cluster 1 after 3, expected rising offsets", [&] {
+             "kmeans_accumulate: cluster 1 from offset 3 to 2, expected rising offsets", [&] {
                call({0, 1}, {0, 3, 2});
              });
          expect_error<InvalidArgument>("kmeans_accumulate: member 4, expected 0 <= member < 4", [&] {
