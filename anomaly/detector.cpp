@@ -1,5 +1,6 @@
 #include "anomaly/detector.h"
 
+#include "anomaly/adapted.h"
 #include "anomaly/dn2.h"
 #include "anomaly/spade.h"
 #include "kernels/tensor/error.h"
@@ -10,8 +11,9 @@ std::unique_ptr<Detector> load_detector(Device& device, const std::string& path,
   const auto file = std::make_shared<const FittedModelFile>(path);
   if (file->method() == "dn2") return std::make_unique<Dn2>(Dn2::load(device, *file));
   if (file->method() == "spade") return std::make_unique<Spade>(Spade::load(device, file, options));
+  if (is_adapted_method(file->method())) return std::make_unique<Adapted>(Adapted::load(device, *file));
   throw FormatError(file->source(), text("a model of the method ", printable(file->method()),
-                                         ", which this build does not have (it has dn2 and spade)"));
+                                         ", which this build does not have"));
 }
 
 }  // namespace panda::anomaly

@@ -8,6 +8,7 @@
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
+#include "tools/fit_panda.h"
 #include "tools/fit_spade.h"
 #include "tools/stage_times.h"
 #include "tools/version.h"
@@ -18,6 +19,14 @@
 namespace panda::tools {
 
 namespace {
+
+OptionSpec fit_batch_size_option() {
+  OptionSpec option = batch_size_option();
+  option.detail =
+      "panda-* and jo train on minibatches of it, and their results depend on it. Those of dn2 and "
+      "spade do not; memory does.";
+  return option;
+}
 
 std::vector<OptionSpec> fit_options() {
   std::vector<OptionSpec> options = dataset_options();
@@ -47,7 +56,9 @@ std::vector<OptionSpec> fit_options() {
        .value_name = "",
        .default_value = "",
        .summary = "go on after an interruption",
-       .detail = "dn2 trains nothing, so there is nothing to resume: it begins again."},
+       .detail =
+           "panda-* and jo go on from MODEL.checkpoint, if it is there, to the same bytes. dn2 and spade "
+           "train nothing, so there is nothing to resume: they begin again."},
       {.name = "arch",
        .kind = OptionKind::kChoice,
        .value_name = "ARCH",
@@ -60,7 +71,8 @@ std::vector<OptionSpec> fit_options() {
        .value_name = "PRESET",
        .default_value = "official",
        .summary = "where the paper and its code disagree, which to follow",
-       .detail = "It sets the default of --score: official knn-sum-sq, paper knn-mean.",
+       .detail = "It sets the default of --score: official knn-sum-sq, paper knn-mean; and those of "
+                 "--minibatches, --compactness and --train-blocks.",
        .choices = {"paper", "official"}},
       {.name = "k",
        .kind = OptionKind::kInteger,
@@ -111,10 +123,12 @@ std::vector<OptionSpec> fit_options() {
        .minimum = 1,
        .maximum = 4096},
       skip_bad_option(),
-      batch_size_option()};
+      fit_batch_size_option()};
   options.insert(options.end(), own.begin(), own.end());
   const std::vector<OptionSpec> spade = spade_options();
   options.insert(options.end(), spade.begin(), spade.end());
+  const std::vector<OptionSpec> panda = panda_options();
+  options.insert(options.end(), panda.begin(), panda.end());
   return options;
 }
 
@@ -220,29 +234,43 @@ CommandSpec fit_spec() {
           "Reads the normal images of a training split, and writes a model that scores images by how far "
           "they are from normal. No "
           "anomalies are needed. dn2: the distance of pretrained features to those of the nearest "
-          "training images. spade: the same for each pixel, which shows where an anomaly is.\n\n"
+          "training images. spade: the same for each pixel, which shows where an anomaly is. panda-early, "
+          "panda-ewc, panda-ses: the network's last layers are first trained to bring normal images "
+          "together, "
+          "and kept from forgetting the rest by stopping early, by a penalty on weights that matter "
+          "(--fisher), or by scoring with copies along the way. panda-oe: they learn to tell normal images "
+          "from --outliers. jo: as panda-early, while classifying --aux-data.\n\n"
           "The model also holds a threshold with a meaning: the share of further normal images that is "
           "expected above it at "
           "most, promised from the training images alone.\n\n"
-          "An interruption (Ctrl-C) leaves nothing behind.",
-      .positionals = {{.name = "METHOD",
-                       .summary = "how to detect (this build: dn2, spade)",
-                       .kind = OptionKind::kChoice,
-                       .choices = {"dn2", "spade", "panda-early", "panda-ses", "panda-ewc", "panda-oe", "jo",
-                                   "deep-svdd", "oc-svm", "mhrot"}}},
+          "An interruption (Ctrl-C) leaves nothing behind but, of methods that train, MODEL.checkpoint: "
+          "--resume goes on from it.",
+      .positionals =
+          {{.name = "METHOD",
+            .summary =
+                "how to detect (this build: dn2, spade, panda-early, panda-ses, panda-ewc, panda-oe, jo)",
+            .kind = OptionKind::kChoice,
+            .choices = {"dn2", "spade", "panda-early", "panda-ses", "panda-ewc", "panda-oe", "jo",
+                        "deep-svdd", "oc-svm", "mhrot"}}},
       .options = fit_options(),
       .examples = {"panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
                    "panda fit spade --data toothbrush --weights resnet50.safetensors --out toothbrush.panda",
+                   "panda fit panda-early --data fabric --weights resnet18.safetensors --out fabric.panda",
                    "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
                    "r18.safetensors --out cat.panda"}};
 }
 
 int run_fit(const ParsedOptions& options, Context& context) {
   const std::string& method = options.positionals()[0];
-  if (method != "dn2" && method != "spade")
-    throw Unsupported(text("fit ", method, ": this method is not in this build, which has: dn2, spade"));
+  if (method != "dn2" && method != "spade" && !adapts_network(method)) {
+    throw Unsupported(
+        text("fit ", method,
+             ": this method is not in this build, which has: dn2, spade, panda-early, panda-ses, "
+             "panda-ewc, panda-oe, jo"));
+  }
   const std::string& weights_path = options.text("weights");
   check_flags(options);
+  check_panda_flags(options);
   check_output(options.text("out"), weights_path, options.flag("force"));
   const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
@@ -267,8 +295,9 @@ int run_fit(const ParsedOptions& options, Context& context) {
                        {weights::file_sha256(weights_path), file_list_sha256(*training, options.text("data")),
                         version(), device_label(*device), options.integer("seed")}};
   times.add("opening");
-  return method == "dn2" ? run_fit_dn2(options, context, input, times)
-                         : run_fit_spade(options, context, input, times);
+  if (method == "dn2") return run_fit_dn2(options, context, input, times);
+  if (method == "spade") return run_fit_spade(options, context, input, times);
+  return run_fit_panda(options, context, input, times);
 }
 
 }  // namespace panda::tools

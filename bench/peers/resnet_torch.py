@@ -11,7 +11,6 @@ import argparse
 import copy
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -23,19 +22,7 @@ import safetensors.torch
 import torch
 import torchvision
 
-
-def command_output(*command):
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def processor_facts():
-    info = open("/proc/cpuinfo").read()
-    field = lambda name: (re.search(rf"^{name}\s*:\s*(.*)$", info, re.M) or [None, ""])[1]
-    return {"model": field("model name"), "family": field("cpu family"), "model_number": field("model"),
-            "cores": os.cpu_count(), "system": platform.platform()}
+from machine_facts import command_output, processor_facts
 
 
 def wait_for_quiet(limit_seconds):

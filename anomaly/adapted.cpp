@@ -1,0 +1,208 @@
+#include "anomaly/adapted.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace panda::anomaly {
+
+namespace {
+
+constexpr double kDefaultFalseAlarmRate = 0.05;
+constexpr const char* kNetworkPrefix = "network/";
+constexpr int64_t kMaxMembers = 1000;
+
+std::string member_prefix(int64_t member) {
+  return text("member.", member, "/");
+}
+
+std::string reference_name(int64_t member) {
+  return text("reference.", member);
+}
+
+/// The first member's tensors with another's in their place.
+class MemberTensors final : public NamedTensors {
+ public:
+  MemberTensors(const NamedTensors& shared, const NamedTensors& own) : shared_(&shared), own_(&own) {}
+  [[nodiscard]] std::vector<TensorInfo> list() const override { return shared_->list(); }
+  [[nodiscard]] bool contains(const std::string& name) const override { return shared_->contains(name); }
+  [[nodiscard]] Tensor load(const std::string& name) const override {
+    return own_->contains(name) ? own_->load(name) : shared_->load(name);
+  }
+  [[nodiscard]] std::string source() const override { return shared_->source(); }
+
+ private:
+  const NamedTensors* shared_;
+  const NamedTensors* own_;
+};
+
+AdaptedOptions read_options(const FittedModelFile& file) {
+  AdaptedOptions options;
+  options.method = file.method();
+  options.by_logit = file.flag_field("option.by_logit");
+  options.score.rule = score_rule_from_name(file.text_field("option.score"));
+  options.score.k = file.integer_field("option.k", 1, INT64_MAX);
+  options.score.normalize = file.flag_field("option.normalize");
+  options.transform = get_transform(file);
+  if (file.has("threshold.false_alarm_rate"))
+    options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
+  return options;
+}
+
+}  // namespace
+
+bool is_adapted_method(const std::string& method) {
+  static constexpr std::array<const char*, 5> kMethods = {"panda-early", "panda-ses", "panda-ewc", "panda-oe",
+                                                          "jo"};
+  return std::any_of(kMethods.begin(), kMethods.end(), [&](const char* known) { return method == known; });
+}
+
+Adapted::Adapted(AdaptedOptions options, std::vector<Member> members, int64_t training_count,
+                 std::vector<double> calibration_scores)
+    : options_(std::move(options)),
+      members_(std::move(members)),
+      training_count_(training_count),
+      calibration_scores_(std::move(calibration_scores)) {
+  PANDA_CHECK(!members_.empty(), options_.method, ": a model without a network");
+  for (const Member& member : members_) {
+    PANDA_CHECK(member.scale > 0, options_.method, ": a scale of ", member.scale, ", expected above 0");
+    PANDA_CHECK(options_.by_logit != member.scorer.has_value(), options_.method,
+                ": a member scores by features or by its logit");
+  }
+  std::sort(calibration_scores_.begin(), calibration_scores_.end());
+  if (calibration_scores_.empty()) {
+    PANDA_CHECK(!options_.false_alarm_rate, options_.method, ": no image was held out for a threshold");
+    return;
+  }
+  const auto count = static_cast<int64_t>(calibration_scores_.size());
+  threshold_ = conformal_threshold(
+      calibration_scores_,
+      options_.false_alarm_rate.value_or(std::max(kDefaultFalseAlarmRate, smallest_false_alarm_rate(count))));
+}
+
+Threshold Adapted::threshold_for(double false_alarm_rate) const {
+  PANDA_CHECK(!calibration_scores_.empty(), options_.method,
+              ": no image was held out of the fit, so there is no threshold");
+  return conformal_threshold(calibration_scores_, false_alarm_rate);
+}
+
+std::string Adapted::threshold_text(const Threshold& threshold) const {
+  return threshold_meaning(threshold, "that the training did not see");
+}
+
+std::vector<double> Adapted::member_scores(const Member& member, const data::Batch& batch,
+                                           const data::ImageSet& images) const {
+  std::vector<double> scores;
+  if (options_.by_logit) {
+    nn::ResnetRequest request;
+    request.logits = true;
+    const Tensor logits = clone_to(member.network->forward(batch.images, request).logits, host(), "logits");
+    check_finite(logits, batch, images);
+    scores.assign(logits.data<float>(), logits.data<float>() + logits.numel());
+  } else {
+    const Tensor features = member.network->features(batch.images);
+    check_finite(features, batch, images);
+    scores = member.scorer->score(features);
+  }
+  for (double& score : scores) score /= member.scale;
+  return scores;
+}
+
+void Adapted::score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
+                         Progress* progress) const {
+  for_each_batch(images, options_.transform, extract, progress, [&](const data::Batch& batch) {
+    std::vector<double> scores = member_scores(members_.front(), batch, images);
+    for (size_t m = 1; m < members_.size(); ++m) {
+      const std::vector<double> others = member_scores(members_[m], batch, images);
+      for (size_t i = 0; i < scores.size(); ++i) scores[i] = std::max(scores[i], others[i]);
+    }
+    for (size_t i = 0; i < scores.size(); ++i)
+      sink({batch.indices[i], scores[i], std::nullopt, std::nullopt});
+  });
+}
+
+std::string Adapted::description() const {
+  const ScoreOptions& score = options_.score;
+  std::string how = options_.by_logit ? "logit" : score_rule_name(score.rule);
+  if (!options_.by_logit && score.rule != ScoreRule::kCenter) how += text(", k=", score.k);
+  if (!options_.by_logit && score.normalize) how += ", normalised";
+  if (members_.size() > 1) how += text(", ", members_.size(), " copies");
+  return text(options_.method, ": ", how, "; ", nn::describe(architecture()));
+}
+
+void Adapted::save(const std::string& path, const NamedTensors& network,
+                   const std::vector<std::map<std::string, Tensor>>& trained,
+                   const weights::Metadata& fields) const {
+  PANDA_INTERNAL_ASSERT(trained.size() + 1 == members_.size(), trained.size());
+  weights::Metadata metadata = fields;
+  const ScoreOptions& score = options_.score;
+  metadata["arch"] = nn::describe(architecture());
+  metadata["members"] = std::to_string(members_.size());
+  metadata["option.by_logit"] = options_.by_logit ? "1" : "0";
+  metadata["option.score"] = score_rule_name(score.rule);
+  metadata["option.k"] = std::to_string(score.k);
+  metadata["option.normalize"] = score.normalize ? "1" : "0";
+  metadata["training_count"] = std::to_string(training_count_);
+  put_transform(metadata, options_.transform);
+  if (threshold_) {
+    metadata["threshold.false_alarm_rate"] = field_text(threshold_->false_alarm_rate);
+    metadata["threshold.value"] = field_text(threshold_->value);
+    metadata["threshold.meaning"] = threshold_text(*threshold_);
+  }
+  TensorBundle tensors(path);
+  std::vector<std::string> names;
+  for (const nn::ParameterInfo& info : nn::resnet_parameters(architecture())) names.push_back(info.name);
+  tensors.add_from(kNetworkPrefix, network, names);
+  std::vector<double> scales;
+  for (size_t m = 0; m < members_.size(); ++m) {
+    const auto index = static_cast<int64_t>(m);
+    scales.push_back(members_[m].scale);
+    if (members_[m].scorer)
+      tensors.add(reference_name(index), clone_to(members_[m].scorer->reference(), host(), "gallery"));
+    if (m == 0) continue;
+    for (const auto& [name, tensor] : trained[m - 1]) tensors.add(member_prefix(index) + name, tensor);
+  }
+  tensors.add("scales", Tensor::from<double>({static_cast<int64_t>(scales.size())}, scales.data()));
+  tensors.add("calibration_scores", Tensor::from<double>({static_cast<int64_t>(calibration_scores_.size())},
+                                                         calibration_scores_.data()));
+  write_fitted_model(path, options_.method, metadata, tensors);
+}
+
+Adapted Adapted::load(Device& device, const FittedModelFile& file) {
+  try {
+    AdaptedOptions options = read_options(file);
+    const int64_t count = file.integer_field("members", 1, kMaxMembers);
+    const Tensor scales = file.load("scales", DType::kF64, 1);
+    const Tensor scores = file.load("calibration_scores", DType::kF64, 1);
+    if (scales.numel() != count)
+      throw FormatError(file.source(),
+                        text("the model has ", scales.numel(), " scales for ", count, " members"));
+    const PrefixedTensors shared(file.tensors(), kNetworkPrefix);
+    nn::ResnetConfig config = feature_config(shared, options.transform);
+    if (options.by_logit) config.class_count = 1;
+    const DType reference_dtype = options.score.rule == ScoreRule::kCenter ? DType::kF64 : DType::kF32;
+    std::vector<Member> members;
+    for (int64_t m = 0; m < count; ++m) {
+      const PrefixedTensors own(file.tensors(), member_prefix(m));
+      Member member;
+      member.network = std::make_unique<nn::Resnet>(device, config, MemberTensors(shared, own));
+      member.scale = scales.data<double>()[m];
+      if (!options.by_logit) {
+        const Tensor reference = file.load(reference_name(m), reference_dtype, 2);
+        if (reference.shape()[1] != config.feature_channels()) {
+          throw FormatError(file.source(),
+                            text(reference_name(m), " has ", reference.shape()[1],
+                                 " features, but the network gives ", config.feature_channels()));
+        }
+        member.scorer.emplace(device, reference, options.score);
+      }
+      members.push_back(std::move(member));
+    }
+    return {std::move(options), std::move(members), file.integer_field("training_count", 1, INT64_MAX),
+            std::vector<double>(scores.data<double>(), scores.data<double>() + scores.numel())};
+  } catch (const InvalidArgument& error) {
+    throw FormatError(file.source(), error.what());
+  }
+}
+
+}  // namespace panda::anomaly
