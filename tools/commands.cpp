@@ -13,6 +13,7 @@ const std::vector<Command>& commands() {
       {score_spec(), run_score},
       {eval_spec(), run_eval},
       {knn_spec(), run_knn},
+      {kmeans_spec(), run_kmeans},
   };
   return table;
 }

@@ -30,6 +30,8 @@ int run_fit(const ParsedOptions& options, Context& context);
 int run_score(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec eval_spec();
 int run_eval(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec kmeans_spec();
+int run_kmeans(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec knn_spec();
 int run_knn(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec weights_inspect_spec();

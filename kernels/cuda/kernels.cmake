@@ -16,6 +16,7 @@ set(PANDA_GPU_KERNEL_SOURCES
   fold_batch_norm.cu
   filter_gradient.cu
   gemm.cu
+  kmeans.cu
   knn.cu
   loss.cu
   optimizer.cu

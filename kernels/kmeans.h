@@ -1,0 +1,92 @@
+// K-means: centers that make the weighted sum of squared distances to the nearest center small (Lloyd 1982).
+//
+//   label_i  = the first center in the order of (D(x_i, c_j), j), D the squared L2 distance of kernels/knn.h
+//   inertia  = sum_i w_i D(x_i, c_{label_i})                   in f64, i rising
+//   c_j      = (sum_i w_i x_i) / (sum_i w_i) over label_i = j  in f64, i rising; rounded once to f32
+//
+// Assignment is the certified exact search of kernels/knn.h with k = 1, and each component of a sum is one
+// chain of f64 additions in rising order of points (w_i x_i is exact in f64). So centers, labels and inertia
+// have the same bits for any device, instruction set, thread count, and any cut of the points into parts:
+// points that are read from a file in parts give what they would give in memory.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+
+#include "kernels/tensor/progress.h"
+#include "kernels/tensor/tensor.h"
+
+namespace panda::kernels {
+
+/// sums[j,:] += w_i x_i for i = members[offsets[j]] .. members[offsets[j + 1] - 1], in that order, each
+/// product and each addition rounded to f64.
+/// points: f32 n,d, dense · weights: f32 n, dense, or absent (all 1) · members: on the host, each in [0, n) ·
+/// offsets: on the host, k + 1, rising from 0 to members.size() · sums: f64 k,d, dense, accumulated into.
+struct KmeansAccumulateArgs {
+  ConstTensorView points;
+  ConstTensorView weights;
+  std::span<const int64_t> members;
+  std::span<const int64_t> offsets;
+  TensorView sums;
+};
+void kmeans_accumulate(Device& device, const KmeansAccumulateArgs& args);
+
+enum class KmeansStart : uint8_t { kPlusPlus, kRandom };
+/// "kmeans++", "random": what --init takes.
+[[nodiscard]] const char* kmeans_start_name(KmeansStart start);
+/// Inverse of kmeans_start_name; throws InvalidArgument.
+[[nodiscard]] KmeansStart kmeans_start_from_name(const std::string& name);
+
+/// Points that are read by ranges of rows.
+struct KmeansPoints {
+  int64_t n = 0;
+  int64_t d = 0;
+  /// Rows [begin, end), f32, dense, on the host or on the device of the search. `owner` keeps them, if they
+  /// are not in memory anyway.
+  std::function<ConstTensorView(int64_t begin, int64_t end, Tensor& owner)> read;
+  /// f32 n on the host, finite and >= 0; absent: all 1. A point of weight 0 gets a label and moves nothing.
+  ConstTensorView weights;
+  /// Bytes of points read at a time.
+  int64_t part_bytes = int64_t{64} << 20;
+
+  /// points: f32 n,d, dense; must outlive this.
+  [[nodiscard]] static KmeansPoints of(const ConstTensorView& points);
+};
+
+struct KmeansOptions {
+  int64_t k = 1;
+  /// At most so many updates of the centers.
+  int64_t iterations = 25;
+  /// Done when no center has moved farther (Euclidean, in units of the points); 0: when none has moved.
+  double tolerance = 0;
+  /// kRandom: k different points, uniformly among those of positive weight. kPlusPlus (Arthur and
+  /// Vassilvitskii 2007): the first with probability in proportion to w_i, each further one to w_i D_i, D_i
+  /// the distance to the nearest so far; it reads the points k - 1 times.
+  KmeansStart start = KmeansStart::kPlusPlus;
+  uint64_t seed = 0;
+  /// f32 k,d on the host: where to start instead.
+  ConstTensorView initial_centers = {};
+};
+
+struct KmeansResult {
+  Tensor centers;          ///< f32 k,d on the host
+  Tensor labels;           ///< i64 n on the host: the nearest of `centers`
+  double inertia = 0;      ///< of `centers` and `labels`
+  int64_t iterations = 0;  ///< updates made
+  double movement = 0;     ///< the farthest that a center moved in the last update
+  bool converged = false;  ///< movement <= tolerance
+  int64_t reseeded = 0;    ///< empty clusters that were given a point, over all updates
+};
+
+/// Before an update, each cluster without weight takes, in rising order, the point that is farthest from its
+/// center (the lower index first among equals), of those of positive weight whose cluster keeps another one.
+/// Points on their centers are not taken: with fewer different points than k, centers stay where they are.
+///
+/// Memory beside the points' part: 24 bytes per point, and 20 k d. Throws InvalidArgument for k > n (with
+/// weights: points of positive weight), a weight that is negative or not finite, and a point that is not
+/// finite, naming it. Reports to `progress` and may be interrupted between parts.
+[[nodiscard]] KmeansResult kmeans(Device& device, const KmeansPoints& points, const KmeansOptions& options,
+                                  Progress* progress = nullptr);
+
+}  // namespace panda::kernels

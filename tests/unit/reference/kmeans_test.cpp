@@ -1,0 +1,326 @@
+// K-means: closed forms, scikit-learn's answers (tests/golden/make_kmeans_goldens.py), and the same bits
+// everywhere.
+#include "kernels/kmeans.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "kernels/device_registry.h"
+#include "kernels/knn.h"
+#include "kernels/tensor/random.h"
+
+namespace panda::test {
+namespace {
+
+using namespace panda::kernels;
+
+Tensor matrix(const Shape& shape, const std::vector<float>& elements) {
+  return Tensor::from<float>(shape, elements.data(), "matrix");
+}
+
+template <typename T>
+std::vector<T> values_of(const Tensor& tensor) {
+  return {tensor.data<T>(), tensor.data<T>() + tensor.numel()};
+}
+
+/// Clusters of very different sizes.
+Tensor blobs(int64_t n, int64_t d, uint64_t seed) {
+  Random random(seed);
+  Tensor points(host(), DType::kF32, {n, d}, "points");
+  for (int64_t i = 0; i < n; ++i) {
+    const auto blob = static_cast<double>(random.next_below(1 + random.next_below(9)));
+    for (int64_t j = 0; j < d; ++j)
+      points.data<float>()[i * d + j] = static_cast<float>(3 * blob * (j % 3) + random.next_normal());
+  }
+  return points;
+}
+
+class Kmeans : public ::testing::Test {
+ protected:
+  KmeansResult run(const Tensor& points, const KmeansOptions& options, const Tensor& weights = {}) {
+    KmeansPoints source = KmeansPoints::of(points);
+    if (weights.present()) source.weights = weights;
+    return kmeans(*device_, source, options);
+  }
+  KmeansResult run_from(const Tensor& points, const Tensor& centers, int64_t iterations = 25,
+                        const Tensor& weights = {}) {
+    return run(points, {.k = centers.shape()[0], .iterations = iterations, .initial_centers = centers.view()},
+               weights);
+  }
+  std::unique_ptr<Device> device_ = make_device({"cpu", 2, ""});
+};
+
+TEST_F(Kmeans, FindsTheMeansOfSeparateGroups) {
+  const Tensor points = matrix({6, 1}, {0, 1, 10, 11, 100, 102});
+  const KmeansResult result = run_from(points, matrix({3, 1}, {0, 10, 100}));
+  EXPECT_EQ(values_of<float>(result.centers), (std::vector<float>{0.5, 10.5, 101}));
+  EXPECT_EQ(values_of<int64_t>(result.labels), (std::vector<int64_t>{0, 0, 1, 1, 2, 2}));
+  EXPECT_EQ(result.inertia, 3);
+  EXPECT_EQ(result.iterations, 2);  // the second shows that nothing moves
+  EXPECT_EQ(result.movement, 0);
+  EXPECT_TRUE(result.converged);
+  EXPECT_EQ(result.reseeded, 0);
+}
+
+TEST_F(Kmeans, WeighsPoints) {
+  const Tensor points = matrix({3, 1}, {0, 3, 7});
+  const KmeansResult result = run_from(points, matrix({1, 1}, {5}), 25, matrix({3}, {2, 1, 0}));
+  EXPECT_EQ(values_of<float>(result.centers), std::vector<float>{1});
+  EXPECT_EQ(values_of<int64_t>(result.labels), (std::vector<int64_t>{0, 0, 0}));
+  EXPECT_EQ(result.inertia, 2 * 1 + 1 * 4);
+}
+
+TEST_F(Kmeans, GivesTiesToTheLowerCenter) {
+  const KmeansResult result = run_from(matrix({3, 1}, {-1, 0, 1}), matrix({2, 1}, {1, -1}), 0);
+  EXPECT_EQ(values_of<int64_t>(result.labels), (std::vector<int64_t>{1, 0, 0}));
+  EXPECT_EQ(result.iterations, 0);
+  EXPECT_FALSE(result.converged);
+  EXPECT_EQ(result.inertia, 1);
+}
+
+TEST_F(Kmeans, EmptyClustersTakeTheFarthestPointsInOrder) {
+  const Tensor points = matrix({4, 1}, {0, 1, 2, 10});
+  const Tensor start = matrix({3, 1}, {1, 1000, 2000});
+  const KmeansResult once = run_from(points, start, 1);
+  EXPECT_EQ(values_of<float>(once.centers), (std::vector<float>{1.5, 10, 0}));
+  EXPECT_EQ(once.reseeded, 2);
+  EXPECT_EQ(values_of<int64_t>(once.labels), (std::vector<int64_t>{2, 0, 0, 1}));
+  EXPECT_EQ(once.inertia, 0.5);
+  // A point that is alone in its cluster is not taken from it.
+  const KmeansResult alone = run_from(matrix({3, 1}, {0, 1, 50}), matrix({3, 1}, {0, 20, 1000}), 1);
+  EXPECT_EQ(values_of<float>(alone.centers), (std::vector<float>{0, 50, 1}));
+}
+
+TEST_F(Kmeans, LeavesCentersWherePointsCoincide) {
+  const Tensor points = matrix({4, 2}, {3, 4, 3, 4, 3, 4, 3, 4});
+  for (const KmeansStart start : {KmeansStart::kRandom, KmeansStart::kPlusPlus}) {
+    const KmeansResult result = run(points, {.k = 3, .start = start});
+    EXPECT_EQ(values_of<float>(result.centers), (std::vector<float>{3, 4, 3, 4, 3, 4}));
+    EXPECT_EQ(values_of<int64_t>(result.labels), (std::vector<int64_t>{0, 0, 0, 0}));
+    EXPECT_EQ(result.inertia, 0);
+    EXPECT_TRUE(result.converged);
+    EXPECT_EQ(result.reseeded, 0);
+  }
+}
+
+TEST_F(Kmeans, StopsWhenCentersMoveLessThanTheTolerance) {
+  const Tensor points = blobs(500, 3, 1);
+  KmeansOptions options{.k = 8, .iterations = 200};
+  const KmeansResult exact = run(points, options);
+  options.tolerance = 0.2;
+  const KmeansResult loose = run(points, options);
+  EXPECT_TRUE(exact.converged);
+  EXPECT_EQ(exact.movement, 0);
+  EXPECT_TRUE(loose.converged);
+  EXPECT_LT(loose.iterations, exact.iterations);
+  EXPECT_GT(loose.movement, 0);
+  EXPECT_LE(loose.movement, 0.2);
+}
+
+TEST_F(Kmeans, InertiaNeverRises) {
+  const Tensor points = blobs(700, 4, 2);
+  KmeansOptions options{.k = 12, .iterations = 0, .start = KmeansStart::kRandom};
+  double last = INFINITY;
+  bool falls = false;
+  for (; options.iterations < 10; ++options.iterations) {
+    const KmeansResult result = run(points, options);
+    EXPECT_LE(result.inertia, last * (1 + 1e-6));  // centers are rounded to f32
+    falls = falls || result.inertia < 0.9 * last;
+    last = result.inertia;
+    // The labels and the inertia are those of the centers that are returned.
+    const Tensor distances(host(), DType::kF64, {700, 1}, "d");
+    const Tensor indices(host(), DType::kI64, {700, 1}, "i");
+    knn_search(*device_, {points, result.centers, 1, distances, indices});
+    EXPECT_EQ(values_of<int64_t>(result.labels), values_of<int64_t>(indices));
+    double sum = 0;
+    for (int64_t i = 0; i < 700; ++i) sum += distances.data<double>()[i];
+    EXPECT_EQ(result.inertia, sum);
+  }
+  EXPECT_TRUE(falls);
+}
+
+/// As `points` of the script.
+Tensor golden_points(int64_t n, int64_t d) {
+  Tensor points(host(), DType::kF32, {n, d}, "points");
+  for (int64_t i = 0; i < n * d; ++i)
+    points.data<float>()[i] = static_cast<float>((i * i * 31 + i * 7919) % 1009 - 504) / 64;
+  return points;
+}
+
+TEST_F(Kmeans, EqualsScikitLearnFromTheSameCenters) {
+  std::map<std::string, std::vector<double>> golden;
+  std::ifstream file(PANDA_SOURCE_DIR "/tests/golden/kernels/kmeans.txt");
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string key;
+    words >> key;
+    for (double value = 0; words >> value;) golden[key].push_back(value);
+  }
+  for (const std::string name : {"small", "many", "weighted"}) {
+    const std::vector<double>& shape = golden.at(name + ".shape");
+    const auto n = static_cast<int64_t>(shape.at(0));
+    const Tensor points = golden_points(n, static_cast<int64_t>(shape.at(1)));
+    Tensor weights;
+    if (shape.at(3) != 0) {
+      weights = Tensor(host(), DType::kF32, {n}, "weights");
+      for (int64_t i = 0; i < n; ++i) weights.data<float>()[i] = static_cast<float>(i % 4 + 1) / 2;
+    }
+    const Tensor start = clone_to(points.view().rows(0, static_cast<int64_t>(shape.at(2))), host());
+    const KmeansResult result = run_from(points, start, 300, weights);
+    EXPECT_TRUE(result.converged) << name;
+    const std::vector<int64_t> labels = values_of<int64_t>(result.labels);
+    EXPECT_EQ(std::vector<double>(labels.begin(), labels.end()), golden.at(name + ".labels")) << name;
+    // Ours are centers in f32: each term of the sum errs by no more than 2 |x - c| |c| 2^-24.
+    EXPECT_NEAR(result.inertia, golden.at(name + ".inertia").at(0), 1e-5 * result.inertia) << name;
+    EXPECT_GT(result.iterations, 2) << name;
+  }
+}
+
+void expect_same_bits(const KmeansResult& a, const KmeansResult& b, const std::string& what) {
+  EXPECT_EQ(values_of<int64_t>(a.labels), values_of<int64_t>(b.labels)) << what;
+  EXPECT_EQ(
+      std::memcmp(a.centers.data<float>(), b.centers.data<float>(), static_cast<size_t>(a.centers.bytes())),
+      0)
+      << what;
+  EXPECT_EQ(a.inertia, b.inertia) << what;
+  EXPECT_EQ(a.movement, b.movement) << what;
+  EXPECT_EQ(a.iterations, b.iterations) << what;
+  EXPECT_EQ(a.reseeded, b.reseeded) << what;
+}
+
+TEST_F(Kmeans, HasTheSameBitsForEveryDeviceThreadCountAndCut) {
+  const Tensor points = blobs(900, 21, 3);
+  Random random(4);
+  const Tensor weights(host(), DType::kF32, {900}, "weights");
+  for (int64_t i = 0; i < 900; ++i)
+    weights.data<float>()[i] = i % 10 == 0 ? 0.0F : static_cast<float>(random.next_uniform(0.1, 3));
+  for (const KmeansStart start : {KmeansStart::kRandom, KmeansStart::kPlusPlus}) {
+    const KmeansOptions options{.k = 13, .iterations = 6, .start = start, .seed = 5};
+    KmeansPoints source = KmeansPoints::of(points);
+    source.weights = weights;
+    const std::unique_ptr<Device> oracle = make_device({"reference", 1, ""});
+    const KmeansResult expected = kmeans(*oracle, source, options);
+    EXPECT_GT(expected.movement, 0);
+    for (const std::string& isa : supported_instruction_sets()) {
+      for (const int threads : {1, 3}) {
+        const std::unique_ptr<Device> device = make_device({"cpu", threads, isa});
+        expect_same_bits(kmeans(*device, source, options), expected, text("cpu ", isa, " ", threads));
+      }
+    }
+    const std::unique_ptr<Device> simt = make_device({"simt", 1, ""});
+    const Tensor few = clone_to(points.view().rows(0, 90), host());  // the emulator is slow
+    const KmeansOptions short_run{.k = 5, .iterations = 2, .start = start};
+    expect_same_bits(kmeans(*simt, KmeansPoints::of(few), short_run),
+                     kmeans(*oracle, KmeansPoints::of(few), short_run), "simt");
+    // Read in parts of 1 and of 7 rows, as from a file.
+    source.read = [&](int64_t begin, int64_t end, Tensor& owner) -> ConstTensorView {
+      owner = clone_to(points.view().rows(begin, end), host());
+      return owner;
+    };
+    for (const int64_t rows : {1, 7}) {
+      source.part_bytes = rows * 21 * 4;
+      expect_same_bits(kmeans(*device_, source, options), expected, text("parts of ", rows));
+    }
+  }
+}
+
+TEST_F(Kmeans, RandomStartDrawsDifferentPointsOfPositiveWeight) {
+  const Tensor points = matrix({5, 1}, {0, 1, 2, 3, 4});
+  const Tensor weights = matrix({5}, {1, 0, 1, 1, 1});
+  std::map<std::set<float>, int> pairs;
+  for (uint64_t seed = 0; seed < 600; ++seed) {
+    const KmeansResult result =
+        run(points, {.k = 2, .iterations = 0, .start = KmeansStart::kRandom, .seed = seed}, weights);
+    const std::vector<float> centers = values_of<float>(result.centers);
+    ++pairs[{centers.begin(), centers.end()}];
+  }
+  EXPECT_EQ(pairs.size(), 6);  // of 0, 2, 3, 4
+  // 100 each, standard deviation 9.1.
+  for (const auto& [pair, count] : pairs) {
+    EXPECT_EQ(pair.size(), 2);
+    EXPECT_FALSE(pair.contains(1));
+    EXPECT_NEAR(count, 100, 45);
+  }
+}
+
+TEST_F(Kmeans, PlusPlusStartDrawsByWeightAndDistance) {
+  const Tensor points = matrix({4, 1}, {0, 1, 2, 9});
+  // The first is nearly always 0; the next 1 or 2, with weight times distance 1 : 4.
+  const Tensor weights = matrix({4}, {1e6F, 1, 1, 0});
+  int twos = 0;
+  for (uint64_t seed = 0; seed < 500; ++seed) {
+    const KmeansResult result = run(points, {.k = 2, .iterations = 0, .seed = seed}, weights);
+    const std::vector<float> centers = values_of<float>(result.centers);
+    ASSERT_EQ(centers[0], 0) << seed;
+    ASSERT_TRUE(centers[1] == 1 || centers[1] == 2) << seed;
+    twos += centers[1] == 2 ? 1 : 0;
+  }
+  EXPECT_NEAR(twos, 400, 45);  // standard deviation 8.9
+}
+
+std::string message_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const InvalidArgument& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST_F(Kmeans, NamesWhatIsWrong) {
+  const Tensor points = matrix({3, 2}, {1, 2, 3, 4, 5, 6});
+  EXPECT_EQ(message_of([&] { (void)run(points, {.k = 4}); }),
+            "kmeans: k=4 with 3 points, expected 1 <= k <= 3");
+  EXPECT_EQ(message_of([&] { (void)run(points, {.k = 0}); }),
+            "kmeans: k=0 with 3 points, expected 1 <= k <= 3");
+  EXPECT_EQ(message_of([&] {
+              (void)run(points, {.k = 2}, matrix({3}, {1, 0, 0}));
+            }),
+            "kmeans: k=2 with 1 points of positive weight, expected 1 <= k <= 1");
+  EXPECT_EQ(message_of([&] {
+              (void)run(points, {.k = 2}, matrix({3}, {1, -2, 0}));
+            }),
+            "kmeans: weight 1 is -2, expected a finite number >= 0");
+  EXPECT_EQ(message_of([&] {
+              (void)run(points, {.k = 2}, matrix({2}, {1, 2}));
+            }),
+            "kmeans: weights is f32 2, expected 3");
+  EXPECT_EQ(message_of([&] {
+              (void)run_from(points, matrix({1, 3}, {1, 2, 3}));
+            }),
+            "kmeans: initial centers is f32 1x3, expected 1x2");
+  EXPECT_EQ(message_of([&] {
+              (void)run(matrix({2, 0}, {}), {.k = 1});
+            }),
+            "kmeans: points of d=0, expected d >= 1");
+  EXPECT_EQ(message_of([&] {
+              (void)run(matrix({3, 2}, {1, 2, 3, NAN, 5, 6}), {.k = 2});
+            }),
+            "kmeans: point 1 holds nan at component 1, expected finite numbers");
+  EXPECT_EQ(message_of([&] { (void)kmeans_start_from_name("k++"); }),
+            "start 'k++', expected kmeans++ or random");
+}
+
+TEST_F(Kmeans, StopsWhenInterrupted) {
+  class Stop final : public Progress {
+   public:
+    void update(const char* stage, int64_t done, int64_t total) override {
+      EXPECT_LE(done, total);
+      if (std::string(stage) == "k-means" && ++reports == 2) request_interrupt();
+    }
+    int reports = 0;
+  } stop;
+  const Tensor points = blobs(200, 3, 9);
+  EXPECT_THROW((void)kmeans(*device_, KmeansPoints::of(points), {.k = 5}, &stop), Interrupted);
+  clear_interrupt();
+  EXPECT_EQ(stop.reports, 2);
+}
+
+}  // namespace
+}  // namespace panda::test
