@@ -32,6 +32,8 @@ int run_score(const ParsedOptions& options, Context& context);
 int run_eval(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec knn_spec();
 int run_knn(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec pretrain_spec();
+int run_pretrain(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec weights_inspect_spec();
 int run_weights_inspect(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec weights_convert_spec();
