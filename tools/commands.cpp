@@ -9,6 +9,8 @@ const std::vector<Command>& commands() {
       {demo_spec(), run_demo},
       {weights_inspect_spec(), run_weights_inspect},
       {weights_convert_spec(), run_weights_convert},
+      {pretrain_spec(), run_pretrain},
+      {fisher_spec(), run_fisher},
       {fit_spec(), run_fit},
       {score_spec(), run_score},
       {eval_spec(), run_eval},

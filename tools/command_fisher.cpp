@@ -1,0 +1,193 @@
+// panda fisher: the Fisher diagonal of a classifier, for panda-ewc.
+
+#include <filesystem>
+
+#include "anomaly/fisher_diagonal.h"
+#include "kernels/tensor/file.h"
+#include "tools/commands.h"
+#include "tools/dataset_options.h"
+#include "tools/detector.h"
+#include "tools/exit_code.h"
+#include "tools/stage_times.h"
+#include "tools/version.h"
+#include "weights/manifest.h"
+#include "weights/torchvision_names.h"
+#include "weights/weights_file.h"
+
+namespace panda::tools {
+
+namespace {
+
+OptionSpec count_option(const char* name, const char* value, const char* summary, double maximum) {
+  return {.name = name,
+          .kind = OptionKind::kInteger,
+          .value_name = "N",
+          .default_value = value,
+          .summary = summary,
+          .detail = "",
+          .minimum = 1,
+          .maximum = maximum};
+}
+
+std::vector<OptionSpec> fisher_options() {
+  return {{.name = "weights",
+           .kind = OptionKind::kFile,
+           .value_name = "FILE",
+           .default_value = "",
+           .summary = "the classifier, with its last layer",
+           .detail = "",
+           .required = true},
+          {.name = "data",
+           .kind = OptionKind::kDirectory,
+           .value_name = "DIR",
+           .default_value = "",
+           .summary = "the images it was trained on: DIR/CLASS/*, or DIR/train/CLASS/*",
+           .detail = "Class folders in the order of their names are the classes 0, 1, ... of the network.",
+           .required = true},
+          {.name = "out",
+           .kind = OptionKind::kFile,
+           .value_name = "FILE",
+           .default_value = "",
+           .summary = "the diagonal to write; the name ends in .safetensors",
+           .detail =
+               "f32 tensors of the parameters' names and shapes. FILE.checkpoint holds what --resume needs.",
+           .required = true},
+          {.name = "definition",
+           .kind = OptionKind::kChoice,
+           .value_name = "NAME",
+           .default_value = "per-sample",
+           .summary = "what is squared: each image's gradient, each batch's, or nothing (all ones)",
+           .detail = "per-sample is the paper's Eq. 3; values are means over images (or batches).",
+           .choices = {"per-sample", "per-batch", "uniform"}},
+          {.name = "labels",
+           .kind = OptionKind::kChoice,
+           .value_name = "NAME",
+           .default_value = "true",
+           .summary = "the images' classes, or classes drawn from the network's own prediction",
+           .detail = "",
+           .choices = {"true", "sampled"}},
+          count_option("batches", "100", "how many batches", 1e9),
+          count_option("batch-size", "32", "images per batch", 65536),
+          {.name = "train-blocks",
+           .kind = OptionKind::kIntegerList,
+           .value_name = "LIST",
+           .default_value = "1,2,3,4",
+           .summary = "of which stages: 1 to 4 for layer1 to layer4, 0 for the stem, 5 for the last layer",
+           .detail = "",
+           .minimum = 0,
+           .maximum = 5},
+          count_option("resize", "256", "the short side of an image becomes this", 16384),
+          count_option("crop", "224", "central square that the network sees", 16384),
+          {.name = "resume",
+           .kind = OptionKind::kFlag,
+           .value_name = "",
+           .default_value = "",
+           .summary = "go on from FILE.checkpoint, if there is one",
+           .detail = "The result has the same bits."},
+          {.name = "force",
+           .kind = OptionKind::kFlag,
+           .value_name = "",
+           .default_value = "",
+           .summary = "replace FILE if it exists",
+           .detail = ""}};
+}
+
+anomaly::FisherOptions parsed_options(const ParsedOptions& options) {
+  anomaly::FisherOptions result;
+  const std::string& definition = options.text("definition");
+  result.definition = definition == "per-sample"  ? anomaly::FisherDefinition::kPerSample
+                      : definition == "per-batch" ? anomaly::FisherDefinition::kPerBatch
+                                                  : anomaly::FisherDefinition::kUniform;
+  result.labels =
+      options.text("labels") == "true" ? anomaly::FisherLabels::kTrue : anomaly::FisherLabels::kSampled;
+  result.batches = options.integer("batches");
+  result.batch_size = options.integer("batch-size");
+  result.stages.clear();
+  for (const int64_t stage : options.integers("train-blocks")) {
+    if (stage == nn::kResnetStages + 1) {
+      result.head = true;
+    } else {
+      result.stages.push_back(static_cast<int>(stage));
+    }
+  }
+  result.transform.resize = options.integer("resize");
+  result.transform.crop = options.integer("crop");
+  if (result.transform.crop > result.transform.resize)
+    throw UsageError(
+        text("--crop ", result.transform.crop, " is larger than --resize ", result.transform.resize));
+  result.seed = static_cast<uint64_t>(options.integer("seed"));
+  return result;
+}
+
+constexpr int64_t kBatchesPerCheckpoint = 10;
+
+}  // namespace
+
+CommandSpec fisher_spec() {
+  return {.name = "fisher",
+          .summary = "how much each parameter of a classifier matters (for panda-ewc)",
+          .description =
+              "Writes the diagonal of the Fisher information of a pretrained classifier: the mean square of "
+              "the gradient of its loss, by parameter (paper Eq. 3). The squares of single images are formed "
+              "inside the backward pass, so batches cost about what they cost anyway.\n\n"
+              "An interruption (Ctrl-C) leaves FILE.checkpoint, from which --resume goes on.",
+          .positionals = {},
+          .options = fisher_options(),
+          .examples = {"panda fisher --weights resnet18.safetensors --data imagenet --out fisher.safetensors",
+                       "panda fisher --weights resnet18.safetensors --data imagenet --out fisher.safetensors "
+                       "--train-blocks 3,4 --labels sampled"}};
+}
+
+int run_fisher(const ParsedOptions& options, Context& context) {
+  const std::string& out = options.text("out");
+  if (extension_of(out) != "safetensors")
+    throw UsageError(text("fisher: --out: expected a name that ends in .safetensors, got '", out, "'"));
+  PANDA_CHECK(options.flag("force") || !path_exists(out), out,
+              ": exists, expected a new file (--force replaces it)");
+  const std::string checkpoint = out + ".checkpoint";
+  const bool resume = options.flag("resume") && path_exists(checkpoint);
+  PANDA_CHECK(resume || options.flag("force") || !path_exists(checkpoint), checkpoint,
+              ": exists (--resume goes on from it, --force begins again)");
+  const anomaly::FisherOptions fisher_options = parsed_options(options);
+  const std::unique_ptr<Device> device = open_device(options, context);
+  StageTimes times(&context.progress);
+  const std::unique_ptr<NamedTensors> weights =
+      weights::with_torchvision_names(weights::open_weights(options.text("weights")));
+  const std::string sha256 = weights::file_sha256(options.text("weights"));
+  const anomaly::LabelledData data = anomaly::open_labelled_data(options.text("data"));
+  nn::TrainableResnet network(*device, nn::detect_resnet(*weights), *weights, nn::BatchNormMode::kEvaluation);
+  anomaly::FisherDiagonal fisher(network, data, fisher_options);
+  const std::string identity =
+      text("weights ", sha256, ", images ", file_list_sha256(*data.train, options.text("data")));
+  if (resume) fisher.resume(checkpoint, identity);
+  times.add("opening");
+  while (!fisher.finished()) {
+    fisher.run_batch();
+    if (fisher.batches_done() % kBatchesPerCheckpoint == 0) fisher.save_checkpoint(checkpoint, identity);
+    report_progress(&times, "squaring gradients", fisher.batches_done(), fisher.wanted());
+  }
+  fisher.write(out, {{"weights_sha256", sha256}, {"version", version()}});
+  std::filesystem::remove(checkpoint);
+  times.add("writing");
+  const int64_t samples = fisher.batches_done() * fisher_options.batch_size;
+  const Json result = {{"fisher", out},
+                       {"arch", network.config().arch},
+                       {"definition", options.text("definition")},
+                       {"labels", options.text("labels")},
+                       {"batches", fisher.batches_done()},
+                       {"samples", samples},
+                       {"n_values", network.parameters().trainable_numel()},
+                       {"seconds", times.json()},
+                       {"device", device_label(*device)}};
+  print_object(context.out, context.format, result,
+               aligned_pairs({{"wrote", out},
+                              {"network", nn::describe(network.config())},
+                              {"definition", text(options.text("definition"), ", ", options.text("labels"),
+                                                  " labels, ", samples, " images")},
+                              {"values", text(network.parameters().trainable_numel())},
+                              {"time", times.table_text()},
+                              {"device", text(device->name(), ": ", device->description())}}));
+  return kExitDone;
+}
+
+}  // namespace panda::tools
