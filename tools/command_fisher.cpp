@@ -161,10 +161,15 @@ int run_fisher(const ParsedOptions& options, Context& context) {
       text("weights ", sha256, ", images ", file_list_sha256(*data.train, options.text("data")));
   if (resume) fisher.resume(checkpoint, identity);
   times.add("opening");
-  while (!fisher.finished()) {
-    fisher.run_batch();
-    if (fisher.batches_done() % kBatchesPerCheckpoint == 0) fisher.save_checkpoint(checkpoint, identity);
-    report_progress(&times, "squaring gradients", fisher.batches_done(), fisher.wanted());
+  try {
+    while (!fisher.finished()) {
+      fisher.run_batch();
+      if (fisher.batches_done() % kBatchesPerCheckpoint == 0) fisher.save_checkpoint(checkpoint, identity);
+      report_progress(&times, "squaring gradients", fisher.batches_done(), fisher.wanted());
+    }
+  } catch (const Interrupted&) {
+    fisher.save_checkpoint(checkpoint, identity);
+    throw;
   }
   fisher.write(out, {{"weights_sha256", sha256}, {"version", version()}});
   std::filesystem::remove(checkpoint);
