@@ -25,8 +25,8 @@ void batch_norm_forward(Device& device, const BatchNormForwardArgs& args);
 /// epsilon):
 ///   dL_dx = dL_dy gamma[c] a · dL_dgamma[c] = sum dL_dy (x - mean[c]) a · dL_dbeta[c] = sum dL_dy, sums over
 ///   n,h,w.
-/// x, dL_dy: N,C,H,W; dL_dx may be dL_dy's memory. The three images lie in one layout, dense or the
-/// activation layout.
+/// x, dL_dy: N,C,H,W; dL_dx may be dL_dy's memory. The three images lie in one layout, dense f32
+/// or the activation layout and dtype.
 struct BatchNormBackwardArgs {
   ConstTensorView x;
   ConstTensorView dL_dy;

@@ -40,9 +40,9 @@ struct Conv2dPrepareTransposedFilterArgs {
 };
 void conv2d_prepare_transposed_filter(Device& device, const Conv2dPrepareTransposedFilterArgs& args);
 
-/// dL_dy: f32 N,K,P,Q · dL_dx: N,C,H,W, any H and W that the forward convolution takes to P and Q. Each dense
-/// or in the device's activation layout, whose padding channels are zeros before and after. An image's
-/// gradient does not depend on the rest of the batch.
+/// dL_dy: N,K,P,Q · dL_dx: N,C,H,W, any H and W that the forward convolution takes to P and Q. Each dense f32
+/// or in the device's activation layout and dtype, whose padding channels are zeros before and after. An
+/// image's gradient does not depend on the rest of the batch.
 struct Conv2dBackwardInputArgs {
   ConstTensorView dL_dy;
   const Conv2dTransposedFilter* filter = nullptr;
@@ -54,7 +54,7 @@ void conv2d_backward_input(Device& device, const Conv2dBackwardInputArgs& args);
 ///   dL_dfilter = sum_n G_n · squares = sum_n G_n^2 (the Fisher diagonal's sum, paper Eq. 3: no per-sample
 ///   gradient is stored) · dots[n,k] = sum_{c,r,s} filter[k,c,r,s] G_n[k,c,r,s] (what a folded batch norm's
 ///   gamma needs per sample).
-/// x: f32 N,C,H,W · dL_dy: f32 N,K,P,Q, each dense or in the activation layout · dL_dfilter, squares:
+/// x: N,C,H,W · dL_dy: N,K,P,Q, each dense f32 or in the activation layout and dtype · dL_dfilter, squares:
 /// K,C,R,S, dense, each by its mode · filter: K,C,R,S and dots: N,K, both or neither.
 struct Conv2dBackwardFilterArgs {
   ConstTensorView x;
@@ -68,8 +68,8 @@ struct Conv2dBackwardFilterArgs {
 void conv2d_backward_filter(Device& device, const Conv2dBackwardFilterArgs& args);
 
 /// With b_n[k] = sum_{p,q} dL_dy[n,k,p,q] (summed in f64): dL_dbias = sum_n b_n · squares = sum_n b_n^2 ·
-/// per_sample[n,k] = b_n[k]. dL_dy: f32 N,K,P,Q (dense or activation layout) or N,K · dL_dbias, squares: K ·
-/// per_sample: N,K, may be absent.
+/// per_sample[n,k] = b_n[k]. dL_dy: N,K,P,Q (dense f32, or activation layout and dtype) or f32 N,K ·
+/// dL_dbias, squares: K · per_sample: N,K, may be absent.
 struct BiasBackwardArgs {
   ConstTensorView dL_dy;
   Gradient dL_dbias;

@@ -65,16 +65,15 @@ void check_pool2d_backward(const char* kernel, Device& device, const Pool2dBackw
   const OperandCheck check(kernel, device);
   const Pool2dGeometry& g = args.geometry;
   const TensorView& dL_dx = args.dL_dx.view;
-  check.present("dL_dx", dL_dx, 4);
   check.image("dL_dx", dL_dx);
   check_pool_geometry(kernel, g);
   const Shape& x = dL_dx.shape();
   if (needs_x) {
-    check.shape("x", args.x, x);
+    check.image("x", args.x, x);
     check_same_layout(kernel, "x", args.x, "dL_dx", dL_dx);
     check.no_overlap("dL_dx", dL_dx, "x", args.x);
   }
-  check.shape("dL_dy", args.dL_dy,
+  check.image("dL_dy", args.dL_dy,
               {x[0], x[1], Conv2dGeometry::output_extent(x[2], g.window_h, g.stride_h, g.pad_h),
                Conv2dGeometry::output_extent(x[3], g.window_w, g.stride_w, g.pad_w)});
   check_same_layout(kernel, "dL_dy", args.dL_dy, "dL_dx", dL_dx);
@@ -85,10 +84,9 @@ void check_upsample(const char* kernel, const OperandCheck& check, const char* x
                     const ConstTensorView& x, const char* y_name, const ConstTensorView& y, int64_t scale_h,
                     int64_t scale_w) {
   PANDA_CHECK(scale_h >= 1 && scale_w >= 1, kernel, ": scale ", scale_h, "x", scale_w, ", expected >= 1");
-  check.present(x_name, x, 4);
   check.image(x_name, x);
   const Shape& s = x.shape();
-  check.shape(y_name, y, {s[0], s[1], checked_mul(s[2], scale_h), checked_mul(s[3], scale_w)});
+  check.image(y_name, y, {s[0], s[1], checked_mul(s[2], scale_h), checked_mul(s[3], scale_w)});
   check_same_layout(kernel, y_name, y, x_name, x);
   check.no_overlap(y_name, y, x_name, x);
 }
@@ -114,7 +112,6 @@ void global_avg_pool2d_backward(Device& device, const GlobalAvgPool2dBackwardArg
   if (!args.dL_dx.wanted()) return;
   const OperandCheck check(kName, device);
   const TensorView& dL_dx = args.dL_dx.view;
-  check.present("dL_dx", dL_dx, 4);
   check.image("dL_dx", dL_dx);
   check.shape("dL_dy", args.dL_dy, {dL_dx.shape()[0], dL_dx.shape()[1]});
   check.no_overlap("dL_dx", dL_dx, "dL_dy", args.dL_dy);

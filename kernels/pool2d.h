@@ -38,9 +38,9 @@ void global_avg_pool2d_forward(Device& device, const GlobalAvgPool2dForwardArgs&
 
 /// Gradients of the two poolings above. Each output's gradient goes to the window's first largest element (in
 /// row-major order; to the last NaN if there is one, as PyTorch does), or in equal parts 1 / (window_h
-/// window_w) to all of it. x: f32 N,C,H,W, for the maximum alone (else absent) · dL_dy: N,C,P,Q · dL_dx:
-/// N,C,H,W. All in one layout, dense or the activation layout, padding channels of dL_dy zero. An element's
-/// sum runs over its windows in row-major order.
+/// window_w) to all of it. x: N,C,H,W, for the maximum alone (else absent) · dL_dy: N,C,P,Q · dL_dx:
+/// N,C,H,W. All in one layout, dense f32 or the activation layout and dtype, padding channels of dL_dy zero.
+/// An element's sum runs over its windows in row-major order.
 struct Pool2dBackwardArgs {
   ConstTensorView x;
   ConstTensorView dL_dy;
@@ -50,16 +50,16 @@ struct Pool2dBackwardArgs {
 void max_pool2d_backward(Device& device, const Pool2dBackwardArgs& args);
 void avg_pool2d_backward(Device& device, const Pool2dBackwardArgs& args);
 
-/// dL_dx[n,c,h,w] = dL_dy[n,c] / (H W). dL_dy: f32 N,C, dense · dL_dx: N,C,H,W, dense or in the activation
-/// layout.
+/// dL_dx[n,c,h,w] = dL_dy[n,c] / (H W). dL_dy: f32 N,C, dense · dL_dx: N,C,H,W, dense f32 or in the
+/// activation layout and dtype.
 struct GlobalAvgPool2dBackwardArgs {
   ConstTensorView dL_dy;
   Gradient dL_dx;
 };
 void global_avg_pool2d_backward(Device& device, const GlobalAvgPool2dBackwardArgs& args);
 
-/// y[n,c,p,q] = x[n,c,p/scale_h,q/scale_w]. x: f32 N,C,H,W · y: N,C,scale_h H,scale_w W. Both in one layout,
-/// dense or the activation layout.
+/// y[n,c,p,q] = x[n,c,p/scale_h,q/scale_w]. x: N,C,H,W · y: N,C,scale_h H,scale_w W. Both in one layout,
+/// dense f32 or the activation layout and dtype.
 struct UpsampleNearest2dForwardArgs {
   ConstTensorView x;
   int64_t scale_h = 1;

@@ -65,22 +65,26 @@ def run(arguments, folder, normal, method):
 
 
 def table_of(results, classes, per_epoch):
+    """ROCAUC by class and method, of what has been run."""
     table = {}
     for normal in classes:
         found = {r["method"]: r for r in results if r["class"] == normal}
-        if len(found) < len(METHODS):
-            continue
-        at = {point["minibatch"]: point["auroc"] for point in found["panda-ses"]["curve"]}
-        table[normal] = {"DN2": at[0], "Early": at[EARLY_EPOCHS * per_epoch], "SES": found["panda-ses"]["image_auroc"],
-                         "EWC": found["panda-ewc"]["image_auroc"], "OE": found["panda-oe"]["image_auroc"], "JO": found["jo"]["image_auroc"],
-                         "no penalty, 30 epochs": at[LONG_EPOCHS * per_epoch]}
+        entry = {}
+        if "panda-ses" in found:
+            at = {point["minibatch"]: point["auroc"] for point in found["panda-ses"]["curve"]}
+            entry.update({"DN2": at[0], "Early": at[EARLY_EPOCHS * per_epoch], "no penalty, 30 epochs": at[LONG_EPOCHS * per_epoch]})
+        entry.update({method: r["image_auroc"] for method, r in found.items()})
+        if entry:
+            table[normal] = entry
     return table
 
 
 def figure(results, classes):
     """One panel per class: ROCAUC in percent over minibatches."""
     width, height, left, top = 300, 240, 46, 40
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * len(classes) + 20}" height="{height + 96}" font-family="sans-serif" font-size="11">',
+    total = max(440, width * len(classes) + 20)
+    in_a_row = (total - left) // 190  # entries of the legend
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{height + 116}" font-family="sans-serif" font-size="11">',
              '<rect width="100%" height="100%" fill="white"/>']
     for panel, normal in enumerate(classes):
         curves = [(name, r["curve"]) for name, method in zip(COLOURS, METHODS) for r in results if (r["class"], r["method"]) == (normal, method)]
@@ -100,8 +104,8 @@ def figure(results, classes):
             parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[name]}" stroke-width="2"/>')
     parts.append(f'<text x="{left}" y="{top + height + 18}">minibatches; ROCAUC in percent (values beyond a panel lie on its edge)</text>')
     for i, (name, colour) in enumerate(COLOURS.items()):
-        at = left + 190 * i
-        parts.append(f'<path d="M{at} {top + height + 36}h24" stroke="{colour}" stroke-width="2"/><text x="{at + 30}" y="{top + height + 40}">{name}</text>')
+        at, below = left + 190 * (i % in_a_row), top + height + 36 + 18 * (i // in_a_row)
+        parts.append(f'<path d="M{at} {below}h24" stroke="{colour}" stroke-width="2"/><text x="{at + 30}" y="{below + 4}">{name}</text>')
     return "\n".join(parts) + "\n</svg>\n"
 
 
@@ -143,10 +147,8 @@ def main():
             with open(os.path.join(arguments.output, "summary.json"), "w") as file:
                 json.dump(report, file, indent=1)
                 file.write("\n")
-            finished = [c for c in classes if c in report["table"]]
-            if finished:
-                with open(os.path.join(arguments.output, "curves.svg"), "w") as file:
-                    file.write(figure(results, finished))
+            with open(os.path.join(arguments.output, "curves.svg"), "w") as file:
+                file.write(figure(results, list(report["table"])))
     print(json.dumps(report["table"], indent=1))
 
 

@@ -54,8 +54,11 @@ class Conv2dLauncher {
     }
     const Conv2dGeometry& g = filter.geometry;
     const auto* pixels = static_cast<const Element*>(x.raw());
+    // The extents are compared because a phase of conv2d_backward_input may have other ones than its padding
+    // says.
+    const bool same_pixels = x.shape()[2] == args_.y.shape()[2] && x.shape()[3] == args_.y.shape()[3];
     if (filter.r == 1 && filter.s == 1 && g.stride_h == 1 && g.stride_w == 1 && g.pad_h == 0 &&
-        g.pad_w == 0) {
+        g.pad_w == 0 && same_pixels) {
       const RowsSource<Element> a{pixels, filter.c, out.rows, static_cast<int>(filter.c)};
       launch_best_tiles<Kind, RowsLoader, RowsLoader>(device_, a, b, out, depth);
     } else {

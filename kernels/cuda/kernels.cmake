@@ -1,17 +1,27 @@
 # The kernels in the dialect of dialect.cuh: g++ builds this list as the device simt (kernels/simt), nvcc as the device cuda.
 set(PANDA_GPU_KERNEL_SOURCES
   batch_norm.cu
+  batch_norm_backward.cu
+  bias_backward.cu
   conv2d.cu
+  conv2d_backward_filter.cu
+  conv2d_backward_input.cu
   conv2d_bf16.cu
   conv2d_f16.cu
   conv2d_f32.cu
   conv2d_tf32.cu
   convert.cu
   elementwise.cu
+  elementwise_backward.cu
+  fold_batch_norm.cu
+  filter_gradient.cu
   gemm.cu
   kmeans.cu
   knn.cu
+  loss.cu
+  optimizer.cu
   pool2d.cu
+  pool2d_backward.cu
   reduce.cu
   resize.cu
   rows.cu

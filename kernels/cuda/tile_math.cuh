@@ -83,6 +83,18 @@ class TensorCoreMath {
     }
   }
 
+  /// Calls body(i, sum) for each of this thread's sums, i from 0 to kSums - 1.
+  static constexpr int kSums = kTileM * kTileN / kThreads;
+  template <typename Body>
+  __device__ void each_sum(Body&& body) {
+#pragma unroll
+    for (int i = 0; i < kCountM; ++i)
+#pragma unroll
+      for (int j = 0; j < kCountN; ++j)
+#pragma unroll
+        for (int d = 0; d < 4; ++d) body((i * kCountN + j) * 4 + d, sums_[i][j][d]);
+  }
+
   __device__ void stage_sums(float* staged) const {
     const int lane = thread_ % 32;
 #pragma unroll
@@ -184,6 +196,16 @@ class FmaMath {
           for (int i = 0; i < kCountM; ++i) sums_[i][j] = fmaf(rows[i].at[d], column.at[d], sums_[i][j]);
       }
     }
+  }
+
+  /// Calls body(i, sum) for each of this thread's sums, i from 0 to kSums - 1.
+  static constexpr int kSums = kTileM * kTileN / kThreads;
+  template <typename Body>
+  __device__ void each_sum(Body&& body) {
+#pragma unroll
+    for (int i = 0; i < kCountM; ++i)
+#pragma unroll
+      for (int j = 0; j < kCountN; ++j) body(i * kCountN + j, sums_[i][j]);
   }
 
   __device__ void stage_sums(float* staged) const {

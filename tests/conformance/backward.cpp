@@ -15,13 +15,14 @@ std::vector<Tensor> run_oracle(const Subject& subject, const BackwardCase& one, 
   std::vector<ConstTensorView> views;
   for (const BackwardInput& input : one.inputs) {
     const bool change = absolute_inputs && input.values.dtype() == DType::kF32;
-    inputs.push_back(change ? absolute(input.values) : input.values);
+    const Tensor values = rounded(subject, input.values);
+    inputs.push_back(change ? absolute(values) : values);
   }
   for (const Tensor& input : inputs) views.push_back(input);
   std::vector<Tensor> outputs;
   std::vector<Gradient> gradients;
   for (const BackwardOutput& output : one.outputs) {
-    const Tensor base = make_tensor(output.shape, seed);
+    const Tensor base = make_operand(subject, output.shape, seed);
     outputs.push_back(absolute_inputs ? absolute(base) : base);
     gradients.push_back({outputs.back(), mode});
   }
@@ -56,7 +57,8 @@ void run_backward(const Subject& subject, const BackwardCase& one, Alignment ali
   std::vector<GuardedTensor> inputs;
   std::vector<ConstTensorView> views;
   for (const BackwardInput& input : one.inputs)
-    inputs.push_back(place(subject, input.values, input.is_image ? image_layout : Layout::kDense, alignment));
+    inputs.push_back(place(subject, rounded(subject, input.values),
+                           input.is_image ? image_layout : Layout::kDense, alignment));
   for (const GuardedTensor& input : inputs) views.push_back(input.view());
 
   const auto compare = [&](GradientMode mode, size_t only, const std::vector<Tensor>& expected,
@@ -68,8 +70,9 @@ void run_backward(const Subject& subject, const BackwardCase& one, Alignment ali
       const Layout layout = form.is_image ? image_layout : Layout::kDense;
       const bool wanted = only == one.outputs.size() || only == i;
       const bool filled = wanted && mode == GradientMode::kAccumulate;
-      outputs.push_back(filled ? place(subject, make_tensor(form.shape, kBaseSeed), layout, alignment)
-                               : output(subject, form.shape, layout, alignment));
+      outputs.push_back(filled
+                            ? place(subject, make_operand(subject, form.shape, kBaseSeed), layout, alignment)
+                            : output(subject, form.shape, layout, alignment));
       gradients.push_back({outputs.back().view(), wanted ? mode : GradientMode::kIgnore});
     }
     one.call(subject.device, views, gradients);
@@ -80,7 +83,10 @@ void run_backward(const Subject& subject, const BackwardCase& one, Alignment ali
         EXPECT_TRUE(untouched(outputs[i])) << "an ignored gradient was written";
         continue;
       }
-      expect_matches(outputs[i], expected[i], tolerance_of(one, one.outputs[i], magnitudes[i], expected[i]),
+      const Layout layout = one.outputs[i].is_image ? image_layout : Layout::kDense;
+      expect_matches(outputs[i], expected[i],
+                     stored_tolerance(subject, layout, expected[i],
+                                      tolerance_of(one, one.outputs[i], magnitudes[i], expected[i])),
                      Zeros::kExpected);
     }
   };

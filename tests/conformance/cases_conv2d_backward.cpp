@@ -56,9 +56,9 @@ BackwardCase filter_case(const ConvForm& form) {
 
 /// dots against the oracle's, with and without the gradients beside them.
 void run_dots(const Subject& subject, const ConvForm& form) {
-  const Tensor x = make_tensor(form.x(), 35);
-  const Tensor dL_dy = make_tensor(form.y(), 36);
-  const Tensor filter = make_tensor(form.filter(), 37);
+  const Tensor x = make_operand(subject, form.x(), 35);
+  const Tensor dL_dy = make_operand(subject, form.y(), 36);
+  const Tensor filter = make_operand(subject, form.filter(), 37);
   const Tensor expected(host(), DType::kF32, {form.n, form.k}, "expected");
   const Tensor magnitudes(host(), DType::kF32, {form.n, form.k}, "magnitudes");
   kernels::conv2d_backward_filter(subject.oracle, {x, dL_dy, form.geometry(), {}, {}, filter, expected});
@@ -272,7 +272,7 @@ const RegisterCases cases_of_bias([](std::vector<Case>& cases) {
                      BackwardCase one = bias_case({3, 20, 6, 5});
                      one.dense = true;
                      run_backward(s, one);
-                     const Tensor x = make_tensor({3, 20, 6, 5}, 42);
+                     const Tensor x = make_operand(s, {3, 20, 6, 5}, 42);
                      const Tensor expected(host(), DType::kF32, {3, 20}, "expected");
                      kernels::bias_backward(s.oracle, {x, {}, {}, expected});
                      const GuardedTensor sums = output(s, {3, 20});

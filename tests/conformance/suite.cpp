@@ -49,10 +49,11 @@ Tensor make_tensor(const Shape& shape, uint64_t seed, Values values) {
   return tensor;
 }
 
-Tensor make_operand(const Subject& subject, const Shape& shape, uint64_t seed, Values values) {
-  Tensor tensor = make_tensor(shape, seed, values);
+Tensor rounded(const Subject& subject, const Tensor& values) {
+  Tensor tensor = clone_to(values, host(), "operand");
+  if (tensor.dtype() != DType::kF32) return tensor;
   auto* x = tensor.data<float>();
-  for (int64_t i = 0; i < shape.numel(); ++i) {
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
     switch (subject.device.precision()) {
       case Precision::kF32:
         break;
@@ -71,6 +72,10 @@ Tensor make_operand(const Subject& subject, const Shape& shape, uint64_t seed, V
     }
   }
   return tensor;
+}
+
+Tensor make_operand(const Subject& subject, const Shape& shape, uint64_t seed, Values values) {
+  return rounded(subject, make_tensor(shape, seed, values));
 }
 
 double storage_roundoff(const Subject& subject, Layout layout) {

@@ -51,9 +51,11 @@ struct RegisterCases {
 enum class Values { kNormal, kSmallIntegers, kPositive };
 [[nodiscard]] Tensor make_tensor(const Shape& shape, uint64_t seed, Values values = Values::kNormal);
 
-/// make_tensor, each element rounded to the subject's precision: the device's products of such operands are
-/// exact, so that a tolerance needs to cover nothing but the sums. (tf32: to 10 mantissa bits, which rounding
-/// and cutting both keep.)
+/// Each f32 element rounded to the subject's precision: the device's products of such operands are exact, so
+/// that a tolerance needs to cover nothing but the sums. (tf32: to 10 mantissa bits, which rounding and
+/// cutting both keep.)
+[[nodiscard]] Tensor rounded(const Subject& subject, const Tensor& values);
+/// make_tensor, rounded so.
 [[nodiscard]] Tensor make_operand(const Subject& subject, const Shape& shape, uint64_t seed,
                                   Values values = Values::kNormal);
 /// Largest relative error that storing in `layout` adds: half a unit of the activation dtype where that has

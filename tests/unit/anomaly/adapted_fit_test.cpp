@@ -469,6 +469,40 @@ TEST_F(AdaptedFitTest, RefusesWhatCannotBeFittedBeforeTheWork) {
             std::string::npos);
 }
 
+TEST_F(AdaptedFitTest, RefusesModelsThatContradictThemselves) {
+  const Case ses = cases()[2];
+  fit(*device_, ses, options_of(ses))->save(folder_.path("m"));
+  const weights::SafetensorsFile whole(folder_.path("m"));
+  // A model with one tensor in another's place or left out, or another field, under a digest of its own.
+  const auto message = [&](const std::string& name, const Tensor& instead, const std::string& key = "",
+                           const std::string& value = "") {
+    TensorBundle bundle("changed");
+    for (const TensorInfo& info : whole.list()) {
+      if (info.name != name) bundle.add(info.name, whole.load(info.name));
+    }
+    if (instead.present()) bundle.add(name, instead);
+    weights::Metadata fields = whole.metadata();
+    if (!key.empty()) fields[key] = value;
+    write_fitted_model(folder_.path("n"), "panda-ses", fields, bundle);
+    return message_of<FormatError>([&] { (void)load_detector(*device_, folder_.path("n")); });
+  };
+  const std::vector<double> numbers = {1, -1, 2};
+  EXPECT_EQ(message("none", Tensor()), "");  // what is not changed is taken
+  EXPECT_NE(message("scales", Tensor::from<double>({3}, numbers.data())).find("3 scales for 2 members"),
+            std::string::npos);
+  EXPECT_NE(message("scales", Tensor::from<double>({2}, numbers.data())).find("a scale of -1"),
+            std::string::npos);
+  EXPECT_NE(message("reference.1", Tensor()).find("no tensor 'reference.1'"), std::string::npos);
+  const Tensor narrow(host(), DType::kF32, {24, 2}, "reference");
+  std::fill_n(narrow.data<float>(), narrow.numel(), 1.0F);
+  EXPECT_NE(message("reference.0", narrow).find("reference.0 has 2 features"), std::string::npos);
+  EXPECT_NE(message("member.1/layer4.0.conv1.weight", Tensor::from<double>({3}, numbers.data())), "");
+  EXPECT_NE(message("none", Tensor(), "members", "3").find("2 scales for 3 members"), std::string::npos);
+  EXPECT_NE(message("none", Tensor(), "option.by_logit", "1"), "");
+  EXPECT_NE(message("calibration_scores", Tensor::from<double>({0}, numbers.data())).find("held out"),
+            std::string::npos);
+}
+
 TEST(HoldOut, LeavesEnoughForFivePercentAndEnoughToTrainOn) {
   EXPECT_EQ(default_held_out(3), 0);
   EXPECT_EQ(default_held_out(24), 6);

@@ -129,8 +129,8 @@ TEST(SimtYield, AWaitForAnotherThreadEndsInEveryOrder) {
       PANDA_SHARED(int, flag, [1]);
       if (threadIdx.x == 0) flag[0] = 0;
       __syncthreads();
-      if (threadIdx.x == 40) flag[0] = 1;
-      while (flag[0] == 0) __nanosleep(20);
+      if (threadIdx.x == 40) atomicExch(&flag[0], 1);
+      while (atomicAdd(&flag[0], 0) == 0) __nanosleep(20);
       ++seen;
     });
     EXPECT_EQ(seen, 64);
@@ -190,15 +190,15 @@ TEST(SimtShared, EveryBlockStartsWithPoison) {
         PANDA_DYNAMIC_SHARED(unsigned, dynamic);
         const unsigned expected = poison == Poison::kNan ? 0xffffffffu : 0x7b7b7b7bu;
         if (threadIdx.x < 6) {
-          EXPECT_EQ(fixed[threadIdx.x / 3][threadIdx.x % 3], expected);
+          EXPECT_EQ(peek(fixed[threadIdx.x / 3][threadIdx.x % 3]), expected);
         }
         if (threadIdx.x < 5) {
-          EXPECT_EQ(dynamic[threadIdx.x], expected);
+          EXPECT_EQ(peek(dynamic[threadIdx.x]), expected);
         }
         EXPECT_EQ(reinterpret_cast<uintptr_t>(dynamic) % 16, 0u);
         EXPECT_EQ(reinterpret_cast<uintptr_t>(&fixed[0][0]) % 16, 0u);
         __syncthreads();
-        if (threadIdx.x < 5) dynamic[threadIdx.x] = fixed[0][threadIdx.x % 3] = 7;
+        if (threadIdx.x < 3) dynamic[threadIdx.x] = fixed[0][threadIdx.x] = 7;
       });
     }
   }

@@ -251,8 +251,8 @@ TEST(SimtCpAsync, LandsAtTheWaitWithZerosPastTheValidBytes) {
       const unsigned i = threadIdx.x;
       std::memset(shared + 16 * i, 0x11, 16);
       cp_async16(shared + 16 * i, global.data() + 16 * i, static_cast<int>(i));
-      EXPECT_EQ(shared[16 * i], 0xff);  // neither the old bytes nor the new ones
-      EXPECT_EQ(shared[16 * i + 15], 0xff);
+      EXPECT_EQ(peek(shared[16 * i]), 0xff);  // neither the old bytes nor the new ones
+      EXPECT_EQ(peek(shared[16 * i + 15]), 0xff);
       cp_async_commit();
       cp_async_wait<0>();
       __syncthreads();
@@ -271,7 +271,7 @@ TEST(SimtCpAsync, WaitsLeaveTheNewestGroupsUnderWay) {
     PANDA_DYNAMIC_SHARED(uint32_t, shared);
     const auto landed = [&] {
       int count = 0;
-      for (int i = 0; i < 4; ++i) count = count * 10 + (shared[4 * i] == 7 ? 1 : 0);
+      for (int i = 0; i < 4; ++i) count = count * 10 + (peek(shared[4 * i]) == 7 ? 1 : 0);
       return count;
     };
     for (int i = 0; i < 3; ++i) {
