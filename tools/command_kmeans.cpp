@@ -172,7 +172,7 @@ CommandSpec kmeans_spec() {
           .positionals = {},
           .options = kmeans_options(),
           .examples = {"panda kmeans --data x.npy -k 100 --centroids c.npy --labels a.npy",
-                       "panda kmeans --data base.fvecs -k 4096 --init random --iterations 10 --memory 512 "
+                       "panda kmeans --data base.fvecs -k 4096 --init random --memory 512 "
                        "--centroids c.npy --labels a.npy"}};
 }
 
