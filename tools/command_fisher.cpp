@@ -133,9 +133,9 @@ CommandSpec fisher_spec() {
               "An interruption (Ctrl-C) leaves FILE.checkpoint, from which --resume goes on.",
           .positionals = {},
           .options = fisher_options(),
-          .examples = {"panda fisher --weights resnet18.safetensors --data imagenet --out fisher.safetensors",
-                       "panda fisher --weights resnet18.safetensors --data imagenet --out fisher.safetensors "
-                       "--train-blocks 3,4 --labels sampled"}};
+          .examples = {
+              "panda fisher --weights resnet18.safetensors --data imagenet --out fisher.safetensors",
+              "panda fisher --weights w.safetensors --data imagenet --out f.safetensors --labels sampled"}};
 }
 
 int run_fisher(const ParsedOptions& options, Context& context) {
