@@ -165,8 +165,10 @@ int64_t Lloyd::reseed_empty() {
   }
   if (reseeded > 0) {  // rare: the sums once more, in the same order
     copy(zeros_, sums_);
-    points_.for_each_part(
-        options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t) { accumulate(part, begin); });
+    points_.for_each_part(options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t) {
+      accumulate(part, begin);
+      check_interrupt();
+    });
   }
   return reseeded;
 }
@@ -246,6 +248,11 @@ void check(const KmeansPoints& points, const KmeansOptions& options) {
   if (options.initial_centers.present()) {
     const OperandCheck check("kmeans", host());
     check.shape("initial centers", options.initial_centers, {options.k, points.d});
+    const float* x = options.initial_centers.data<float>();
+    for (int64_t i = 0; i < options.initial_centers.numel(); ++i) {
+      PANDA_CHECK(std::isfinite(x[i]), "kmeans: initial center ", i / points.d, " holds ", x[i],
+                  " at component ", i % points.d, ", expected finite numbers");
+    }
   }
 }
 

@@ -59,7 +59,9 @@ void PointReader::check_finite(const ConstTensorView& part, int64_t begin) const
 
 Tensor PointReader::point(int64_t i) {
   Tensor owner;
-  return clone_to(points_.read(i, i + 1, owner), host(), "point");
+  Tensor row = clone_to(points_.read(i, i + 1, owner), host(), "point");
+  check_finite(row, i);
+  return row;
 }
 
 void PointReader::nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels,

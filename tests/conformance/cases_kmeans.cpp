@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/kmeans.h"
 #include "kernels/tensor/random.h"
 #include "tests/conformance/suite.h"

@@ -303,6 +303,14 @@ TEST_F(Kmeans, NamesWhatIsWrong) {
               (void)run(matrix({3, 2}, {1, 2, 3, NAN, 5, 6}), {.k = 2});
             }),
             "kmeans: point 1 holds nan at component 1, expected finite numbers");
+  EXPECT_EQ(message_of([&] {  // a point that is drawn as a center
+              (void)run(matrix({1, 2}, {1, NAN}), {.k = 1, .start = KmeansStart::kRandom});
+            }),
+            "kmeans: point 0 holds nan at component 1, expected finite numbers");
+  EXPECT_EQ(message_of([&] {
+              (void)run_from(points, matrix({2, 2}, {1, 2, 3, INFINITY}));
+            }),
+            "kmeans: initial center 1 holds inf at component 1, expected finite numbers");
   EXPECT_EQ(message_of([&] { (void)kmeans_start_from_name("k++"); }),
             "start 'k++', expected kmeans++ or random");
 }
