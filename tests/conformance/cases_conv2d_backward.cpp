@@ -123,6 +123,10 @@ const RegisterCases cases_of_conv2d_backward([](std::vector<Case>& cases) {
     cases.push_back({"conv2d_backward_filter", CaseKind::kSweep, form.name(),
                      [=](const Subject& s) { run_backward(s, filter_case(form)); }});
   }
+  // More images than a GPU wants blocks: two in a group (kernels/cuda/conv2d_backward_filter.cu).
+  const ConvForm grouped{265, 3, 2, 3, 5, 2, 2, 1, 1};
+  cases.push_back({"conv2d_backward_filter", CaseKind::kSweep, grouped.name(),
+                   [=](const Subject& s) { run_backward(s, filter_case(grouped)); }});
   for (const ConvForm& form :
        std::vector<ConvForm>{{2, 40, 6, 7, 33, 3, 3, 1, 1}, {3, 200, 5, 5, 20, 1, 1, 2, 0}}) {
     cases.push_back({"conv2d_backward_filter", CaseKind::kSweep, "dots_" + form.name(),
