@@ -18,7 +18,7 @@ PANDA_INLINE void pool_row(const PoolRowArgs& a) {
         for (int j = 0; j < 16 / kLanes; ++j) {
           const V value = load(a.x + (h * a.w + w) * 16 + j * kLanes);
           if (kMax) {
-            result[j] = (value > result[j]) | (value != value) ? value : result[j];
+            result[j] = ((value > result[j]) | (value != value)) ? value : result[j];
           } else {
             result[j] += value;
           }

@@ -102,17 +102,21 @@ void gemm_panel(const GemmPanelArgs& args) {
   }
 }
 
-/// Lane l of `low` and `high` after exchanging the off-diagonal blocks of kStep x kStep of a and b.
-template <int kStep>
-PANDA_INLINE void exchange(V& a, V& b) {
-  VI low, high;
-#pragma GCC unroll 16
-  for (int lane = 0; lane < kLanes; ++lane) {
-    low[lane] = (lane & kStep) == 0 ? lane : kLanes + lane - kStep;
-    high[lane] = (lane & kStep) == 0 ? lane + kStep : kLanes + lane;
-  }
-  const V first = __builtin_shuffle(a, b, low);
-  b = __builtin_shuffle(a, b, high);
+/// 0, 1, ..., kCount - 1. (std::make_integer_sequence is of a header that these files may not include.)
+template <int... kLane>
+struct LaneList {};
+template <int kCount, int... kLane>
+struct MakeLanes : MakeLanes<kCount - 1, kCount - 1, kLane...> {};
+template <int... kLane>
+struct MakeLanes<0, kLane...> {
+  using List = LaneList<kLane...>;
+};
+
+/// Exchanges the off-diagonal blocks of kStep x kStep of a and b.
+template <int kStep, int... kLane>
+PANDA_INLINE void exchange(V& a, V& b, LaneList<kLane...>) {
+  const V first = __builtin_shufflevector(a, b, ((kLane & kStep) == 0 ? kLane : kLanes + kLane - kStep)...);
+  b = __builtin_shufflevector(a, b, ((kLane & kStep) == 0 ? kLane + kStep : kLanes + kLane)...);
   a = first;
 }
 
@@ -120,7 +124,7 @@ template <int kStep>
 PANDA_INLINE void exchange_all(V (&rows)[kLanes]) {
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) {
-    if ((i & kStep) == 0) exchange<kStep>(rows[i], rows[i + kStep]);
+    if ((i & kStep) == 0) exchange<kStep>(rows[i], rows[i + kStep], MakeLanes<kLanes>::List());
   }
 }
 
