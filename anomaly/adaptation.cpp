@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "anomaly/training_checkpoint.h"
 #include "autograd/functions/loss.h"
 #include "kernels/tensor/random.h"
 
@@ -67,15 +68,6 @@ bool all_finite(const ConstTensorView& view) {
 
 std::string name_of_snapshot(size_t index, const std::string& name) {
   return text("snapshot.", index, "/", name);
-}
-
-/// The tensors of `state` whose names begin with `prefix`, without it.
-std::map<std::string, Tensor> part_of(const std::map<std::string, Tensor>& state, const std::string& prefix) {
-  std::map<std::string, Tensor> part;
-  for (const auto& [name, tensor] : state) {
-    if (name.compare(0, prefix.size(), prefix) == 0) part.emplace(name.substr(prefix.size()), tensor);
-  }
-  return part;
 }
 
 }  // namespace

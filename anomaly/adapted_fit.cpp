@@ -5,8 +5,8 @@
 #include <cmath>
 #include <utility>
 
-#include "anomaly/adaptation_checkpoint.h"
 #include "anomaly/auroc.h"
+#include "anomaly/training_checkpoint.h"
 #include "kernels/tensor/file.h"
 #include "kernels/tensor/random.h"
 

@@ -2,45 +2,27 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
 
+#include "anomaly/fitted_model.h"
 #include "autograd/functions/loss.h"
 #include "data/loader.h"
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/parallel.h"
 #include "nn/init.h"
 #include "nn/resnet.h"
-#include "weights/sha256.h"
 #include "weights/tensor_values.h"
 
 namespace panda::anomaly {
 
 namespace {
 
-constexpr const char* kCheckpointFormat = "panda-training-checkpoint";
+constexpr const char* kNetwork = "network/";
 constexpr const char* kVelocity = "velocity/";
 
-std::string number(double value) {
-  char digits[32];
-  std::snprintf(digits, sizeof digits, "%.17g", value);
-  return digits;
-}
-
-std::string list_digest(const data::ImageSet& images) {
-  weights::Sha256 hash;
-  for (int64_t i = 0; i < images.size(); ++i) {
-    const data::Sample& sample = images.sample(i);
-    const std::string line =
-        text(sample.class_name, "/", sample.file.substr(sample.file.rfind('/') + 1), "\n");
-    hash.update(line.data(), static_cast<int64_t>(line.size()));
-  }
-  return hash.hex_digest();
-}
-
-/// The epochs' numbers, five a row: epoch, rate, loss, gradient norm, top-1 (-1: none).
+constexpr int64_t kEpochNumbers = 5;
+/// A row per epoch: epoch, rate, loss, gradient norm, top-1 (-1: none).
 Tensor epochs_tensor(const std::vector<EpochReport>& epochs) {
-  Tensor rows(host(), DType::kF64, {static_cast<int64_t>(epochs.size()), 5}, "epochs");
+  Tensor rows(host(), DType::kF64, {static_cast<int64_t>(epochs.size()), kEpochNumbers}, "epochs");
   auto* out = rows.data<double>();
   for (const EpochReport& e : epochs) {
     for (const double value :
@@ -55,8 +37,8 @@ Tensor epochs_tensor(const std::vector<EpochReport>& epochs) {
 std::string epochs_csv(const std::vector<EpochReport>& epochs) {
   std::string csv = "epoch,rate,loss,gradient_norm,top1\n";
   for (const EpochReport& e : epochs)
-    csv += text(e.epoch, ",", number(e.rate), ",", number(e.loss), ",", number(e.gradient_norm), ",",
-                e.top1 ? number(*e.top1) : "", "\n");
+    csv += text(e.epoch, ",", field_text(e.rate), ",", field_text(e.loss), ",", field_text(e.gradient_norm),
+                ",", e.top1 ? field_text(*e.top1) : "", "\n");
   return csv;
 }
 
@@ -177,59 +159,49 @@ const EpochReport& ClassifierTraining::run_epoch(Progress* progress) {
   return epochs_.back();
 }
 
-std::string ClassifierTraining::signature() const {
+weights::Metadata ClassifierTraining::fields() const {
   const ClassifierOptions& o = options_;
-  return text(nn::describe(net_.config()), "; epochs ", o.epochs, ", batch ", o.batch_size, ", size ",
-              o.augmentation.size, ", smallest area ", number(o.augmentation.smallest_area), ", flip ",
-              o.augmentation.flip ? 1 : 0, ", rate ", number(o.rate), ", warm-up ", number(o.warm_up_epochs),
-              ", momentum ", number(o.momentum), ", decay ", number(o.decay), ", smoothing ",
-              number(o.smoothing), ", seed ", o.seed, "; images ", list_digest(*data_.train));
+  return {{"method", "pretrain"},
+          {"network", nn::describe(net_.config())},
+          {"epochs", text(o.epochs)},
+          {"batch_size", text(o.batch_size)},
+          {"image_size", text(o.augmentation.size)},
+          {"smallest_crop", field_text(o.augmentation.smallest_area)},
+          {"flip", o.augmentation.flip ? "1" : "0"},
+          {"lr", field_text(o.rate)},
+          {"warm_up", field_text(o.warm_up_epochs)},
+          {"momentum", field_text(o.momentum)},
+          {"weight_decay", field_text(o.decay)},
+          {"label_smoothing", field_text(o.smoothing)},
+          {"seed", text(o.seed)}};
 }
 
-void ClassifierTraining::save_checkpoint(const std::string& path) const {
-  std::vector<Tensor> held;
-  std::vector<std::string> names;
-  for (const TensorInfo& info : net_.list()) {
-    held.push_back(net_.load(info.name));
-    names.push_back(info.name);
-  }
-  for (auto& [name, velocity] : sgd_->state()) {
-    held.push_back(clone_to(velocity, host()));
-    names.push_back(kVelocity + name);
-  }
-  held.push_back(epochs_tensor(epochs_));
-  names.emplace_back("epochs");
-  std::vector<weights::NamedView> views;
-  for (size_t i = 0; i < held.size(); ++i) views.push_back({names[i], held[i]});
-  weights::write_safetensors(path, views, {{"format", kCheckpointFormat}, {"training", signature()}});
+TrainingState ClassifierTraining::state() const {
+  TrainingState state;
+  for (const TensorInfo& info : net_.list()) state.emplace(kNetwork + info.name, net_.load(info.name));
+  for (const auto& [name, velocity] : sgd_->state())
+    state.emplace(kVelocity + name, clone_to(velocity, host()));
+  state.emplace("epochs", epochs_tensor(epochs_));
+  return state;
 }
 
-void ClassifierTraining::resume(const std::string& path) {
-  const weights::SafetensorsFile file(path);
-  const auto format = file.metadata().find("format");
-  if (format == file.metadata().end() || format->second != kCheckpointFormat)
-    throw FormatError(path, "is no checkpoint of a training");
-  const auto training = file.metadata().find("training");
-  PANDA_CHECK(training != file.metadata().end() && training->second == signature(), printable(path),
-              ": belongs to another training (",
-              training == file.metadata().end() ? "unnamed" : printable(training->second),
-              "), expected the same data and options");
-  const Tensor rows = file.load("epochs");
-  if (rows.dtype() != DType::kF64 || rows.shape().rank() != 2 || rows.shape()[1] != 5 ||
-      rows.shape()[0] > options_.epochs)
-    throw FormatError(path, text("epochs are ", rows.shape(), ", expected at most ", options_.epochs, "x5"));
-  std::map<std::string, Tensor> velocities;
-  for (const TensorInfo& info : file.list()) {
-    if (info.name.rfind(kVelocity, 0) == 0)
-      velocities.emplace(info.name.substr(std::strlen(kVelocity)), file.load(info.name));
-  }
-  net_ = nn::TrainableResnet(device_, net_.config(), file, nn::BatchNormMode::kBatchStatistics);
+void ClassifierTraining::restore(int64_t steps, const TrainingState& state) {
+  const auto found = state.find("epochs");
+  PANDA_CHECK(found != state.end(), "there are no epochs");
+  const Tensor& rows = found->second;
+  PANDA_CHECK(rows.dtype() == DType::kF64 && rows.shape().rank() == 2 && rows.shape()[1] == kEpochNumbers &&
+                  rows.shape()[0] <= options_.epochs && steps == rows.shape()[0] * steps_per_epoch(),
+              "epochs are ", rows.view().to_string(), " after ", steps, " steps, expected f64 ",
+              steps / steps_per_epoch(), "x", kEpochNumbers);
+  TensorBundle network("the checkpoint");
+  for (const auto& [name, tensor] : part_of(state, kNetwork)) network.add(name, tensor);
+  net_ = nn::TrainableResnet(device_, net_.config(), network, nn::BatchNormMode::kBatchStatistics);
   net_.train_stages({0, 1, 2, 3, 4}, true);
   sgd_.emplace(net_.parameters(), nn::SgdOptions{.momentum = options_.momentum, .decay = options_.decay});
-  sgd_->restore(rows.shape()[0] * steps_per_epoch(), velocities);
+  sgd_->restore(steps, part_of(state, kVelocity));
   epochs_.clear();
   for (int64_t i = 0; i < rows.shape()[0]; ++i) {
-    const double* row = rows.data<double>() + i * 5;
+    const double* row = rows.data<double>() + i * kEpochNumbers;
     epochs_.push_back({static_cast<int64_t>(row[0]), row[1], row[2], row[3],
                        row[4] < 0 ? std::nullopt : std::optional<double>(row[4])});
   }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "anomaly/labelled_data.h"
+#include "anomaly/training_checkpoint.h"
 #include "autograd/workspace.h"
 #include "data/augment.h"
 #include "kernels/tensor/progress.h"
@@ -66,13 +67,13 @@ class ClassifierTraining {
   [[nodiscard]] nn::TrainableResnet& network() { return net_; }
   [[nodiscard]] int64_t steps_per_epoch() const { return data_.train->size() / options_.batch_size; }
 
-  /// Network, options and list of images, for people and for comparison.
-  [[nodiscard]] std::string signature() const;
-  /// Everything that a resumption needs, written whole or not at all.
-  void save_checkpoint(const std::string& path) const;
-  /// Goes on from there to the same final bits. Throws FormatError, or InvalidArgument for a checkpoint of
-  /// other data, network or options.
-  void resume(const std::string& path);
+  /// What the result depends on beside the images, as text.
+  [[nodiscard]] weights::Metadata fields() const;
+  // For anomaly/training_checkpoint.h: steps made, and everything that a further one depends on.
+  [[nodiscard]] int64_t steps() const { return sgd_->steps(); }
+  [[nodiscard]] TrainingState state() const;
+  /// Throws InvalidArgument for another set of tensors, or steps that end no epoch.
+  void restore(int64_t steps, const TrainingState& state);
 
  private:
   [[nodiscard]] Tensor load_batch(int64_t epoch, const std::vector<int64_t>& indices) const;

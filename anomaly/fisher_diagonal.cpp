@@ -13,12 +13,6 @@ namespace panda::anomaly {
 
 using autograd::Parameter;
 
-namespace {
-
-constexpr const char* kCheckpointFormat = "panda-fisher-checkpoint";
-
-}  // namespace
-
 const char* fisher_definition_name(FisherDefinition definition) {
   switch (definition) {
     case FisherDefinition::kPerSample:
@@ -182,48 +176,32 @@ void FisherDiagonal::write(const std::string& path, const weights::Metadata& fur
   weights::write_safetensors(path, views, metadata);
 }
 
-std::string FisherDiagonal::signature(const std::string& identity) const {
+weights::Metadata FisherDiagonal::fields() const {
   std::string stages;
-  for (const int stage : options_.stages) stages += text(stage, " ");
-  const data::ImageTransform& t = options_.transform;
-  return text(fisher_definition_name(options_.definition), ", labels ", fisher_labels_name(options_.labels),
-              ", batches ", options_.batches, " of ", options_.batch_size, ", stages ", stages, "head ",
-              options_.head ? 1 : 0, ", resize ", t.resize, ", crop ", t.crop, ", seed ", options_.seed, "; ",
-              identity);
+  for (const int stage : options_.stages) stages += text(stages.empty() ? "" : ",", stage);
+  return {{"method", "fisher"},
+          {"definition", fisher_definition_name(options_.definition)},
+          {"labels", fisher_labels_name(options_.labels)},
+          {"batches", text(options_.batches)},
+          {"batch_size", text(options_.batch_size)},
+          {"stages", stages},
+          {"head", options_.head ? "1" : "0"},
+          {"resize", text(options_.transform.resize)},
+          {"crop", text(options_.transform.crop)},
+          {"seed", text(options_.seed)}};
 }
 
-void FisherDiagonal::save_checkpoint(const std::string& path, const std::string& identity) const {
-  std::vector<weights::NamedView> views;
-  for (const auto& [name, sum] : sums_) views.push_back({name, sum});
-  weights::write_safetensors(
-      path, views, {{"format", kCheckpointFormat}, {"run", signature(identity)}, {"batches", text(done_)}});
-}
-
-void FisherDiagonal::resume(const std::string& path, const std::string& identity) {
-  const weights::SafetensorsFile file(path);
-  const weights::Metadata& metadata = file.metadata();
-  const auto value = [&](const char* key) {
-    const auto found = metadata.find(key);
-    return found == metadata.end() ? std::string() : found->second;
-  };
-  if (value("format") != kCheckpointFormat) throw FormatError(path, "is no checkpoint of a Fisher diagonal");
-  PANDA_CHECK(value("run") == signature(identity), printable(path), ": belongs to another run (",
-              printable(value("run")), "), expected the same network, images and options");
-  int64_t done = -1;
-  for (int64_t i = 0; i <= wanted(); ++i) {
-    if (text(i) == value("batches")) done = i;
-  }
-  if (done < 0)
-    throw FormatError(path, text("batches is '", printable(value("batches")), "', expected 0 to ", wanted()));
-  std::map<std::string, Tensor> sums;
+void FisherDiagonal::restore(int64_t steps, const TrainingState& state) {
+  PANDA_CHECK(steps <= wanted(), steps, " batches are done, expected at most ", wanted());
+  PANDA_CHECK(state.size() == sums_.size(), "sums of ", state.size(), " parameters, expected ", sums_.size());
   for (const auto& [name, sum] : sums_) {
-    Tensor loaded = file.load(name);
-    if (loaded.dtype() != DType::kF64 || !(loaded.shape() == sum.shape()))
-      throw FormatError(path, text(name, " is ", loaded.shape(), ", expected f64 ", sum.shape()));
-    sums.emplace(name, std::move(loaded));
+    const auto found = state.find(name);
+    PANDA_CHECK(found != state.end(), "no sum for ", name);
+    PANDA_CHECK(found->second.dtype() == DType::kF64 && found->second.shape() == sum.shape(), name, " is ",
+                found->second.view().to_string(), ", expected ", sum.view().to_string());
   }
-  sums_ = std::move(sums);
-  done_ = done;
+  sums_ = state;
+  done_ = steps;
 }
 
 }  // namespace panda::anomaly

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "anomaly/labelled_data.h"
+#include "anomaly/training_checkpoint.h"
 #include "autograd/workspace.h"
 #include "data/transforms.h"
 #include "nn/trainable_resnet.h"
@@ -56,7 +57,6 @@ class FisherDiagonal {
   /// One batch. Throws InvalidArgument naming an image whose loss is not finite.
   void run_batch();
   [[nodiscard]] bool finished() const { return done_ == wanted(); }
-  [[nodiscard]] int64_t batches_done() const { return done_; }
   /// 0 for the uniform definition.
   [[nodiscard]] int64_t wanted() const;
 
@@ -66,23 +66,25 @@ class FisherDiagonal {
   /// metadata.
   void write(const std::string& path, const weights::Metadata& further) const;
 
-  /// For a resumption to the same bits; `identity` says what the network and the images are.
-  void save_checkpoint(const std::string& path, const std::string& identity) const;
-  /// Throws FormatError, or InvalidArgument for a checkpoint of another run.
-  void resume(const std::string& path, const std::string& identity);
+  /// What the result depends on beside the network and the images, as text.
+  [[nodiscard]] weights::Metadata fields() const;
+  // For anomaly/training_checkpoint.h: batches done, and the sums so far.
+  [[nodiscard]] int64_t steps() const { return done_; }
+  [[nodiscard]] TrainingState state() const { return sums_; }
+  /// Throws InvalidArgument for another set of tensors.
+  void restore(int64_t steps, const TrainingState& state);
 
  private:
   [[nodiscard]] std::vector<int64_t> batch_indices() const;
   void draw_labels(const autograd::Variable& logits, const Tensor& labels) const;
   void check_losses(const autograd::Variable& losses, const std::vector<int64_t>& indices) const;
   void add_squares();
-  [[nodiscard]] std::string signature(const std::string& identity) const;
 
   nn::TrainableResnet& net_;
   const LabelledData& data_;
   FisherOptions options_;
   autograd::Workspace workspace_;
-  std::map<std::string, Tensor> sums_;  ///< f64 on the host
+  TrainingState sums_;  ///< f64
   int64_t done_ = 0;
 };
 

@@ -18,25 +18,8 @@ namespace panda::tools {
 
 namespace {
 
-OptionSpec count_option(const char* name, const char* value, const char* summary, double maximum) {
-  return {.name = name,
-          .kind = OptionKind::kInteger,
-          .value_name = "N",
-          .default_value = value,
-          .summary = summary,
-          .detail = "",
-          .minimum = 1,
-          .maximum = maximum};
-}
-
 std::vector<OptionSpec> fisher_options() {
-  return {{.name = "weights",
-           .kind = OptionKind::kFile,
-           .value_name = "FILE",
-           .default_value = "",
-           .summary = "the classifier, with its last layer",
-           .detail = "",
-           .required = true},
+  return {required(file_option("weights", "the classifier, with its last layer")),
           {.name = "data",
            .kind = OptionKind::kDirectory,
            .value_name = "DIR",
@@ -44,30 +27,19 @@ std::vector<OptionSpec> fisher_options() {
            .summary = "the images it was trained on: DIR/CLASS/*, or DIR/train/CLASS/*",
            .detail = "Class folders in the order of their names are the classes 0, 1, ... of the network.",
            .required = true},
-          {.name = "out",
-           .kind = OptionKind::kFile,
-           .value_name = "FILE",
-           .default_value = "",
-           .summary = "the diagonal to write; the name ends in .safetensors",
-           .detail =
-               "f32 tensors of the parameters' names and shapes. FILE.checkpoint holds what --resume needs.",
-           .required = true},
-          {.name = "definition",
-           .kind = OptionKind::kChoice,
-           .value_name = "NAME",
-           .default_value = "per-sample",
-           .summary = "what is squared: each image's gradient, each batch's, or nothing (all ones)",
-           .detail = "per-sample is the paper's Eq. 3; values are means over images (or batches).",
-           .choices = {"per-sample", "per-batch", "uniform"}},
-          {.name = "labels",
-           .kind = OptionKind::kChoice,
-           .value_name = "NAME",
-           .default_value = "true",
-           .summary = "the images' classes, or classes drawn from the network's own prediction",
-           .detail = "",
-           .choices = {"true", "sampled"}},
-          count_option("batches", "100", "how many batches", 1e9),
-          count_option("batch-size", "32", "images per batch", 65536),
+          required(file_option(
+              "out", "the diagonal to write; the name ends in .safetensors",
+              "f32 tensors of the parameters' names and shapes. FILE.checkpoint holds what --resume "
+              "needs.")),
+          choice_option("definition", "NAME", "per-sample",
+                        "what is squared: each image's gradient, each batch's, or nothing (all ones)",
+                        "per-sample is the paper's Eq. 3; values are means over images (or batches).",
+                        {"per-sample", "per-batch", "uniform"}),
+          choice_option("labels", "NAME", "true",
+                        "the images' classes, or classes drawn from the network's own prediction", "",
+                        {"true", "sampled"}),
+          integer_option("batches", "N", "100", "how many batches", "", 1),
+          integer_option("batch-size", "N", "32", "images per batch", "", 1, 65536),
           {.name = "train-blocks",
            .kind = OptionKind::kIntegerList,
            .value_name = "LIST",
@@ -76,8 +48,8 @@ std::vector<OptionSpec> fisher_options() {
            .detail = "",
            .minimum = 0,
            .maximum = 5},
-          count_option("resize", "256", "the short side of an image becomes this", 16384),
-          count_option("crop", "224", "central square that the network sees", 16384),
+          integer_option("resize", "PX", "256", "the short side of an image becomes this", "", 1, 16384),
+          integer_option("crop", "PX", "224", "central square that the network sees", "", 1, 16384),
           {.name = "resume",
            .kind = OptionKind::kFlag,
            .value_name = "",
@@ -144,7 +116,7 @@ int run_fisher(const ParsedOptions& options, Context& context) {
     throw UsageError(text("fisher: --out: expected a name that ends in .safetensors, got '", out, "'"));
   PANDA_CHECK(options.flag("force") || !path_exists(out), out,
               ": exists, expected a new file (--force replaces it)");
-  const std::string checkpoint = out + ".checkpoint";
+  const std::string checkpoint = anomaly::checkpoint_path(out);
   const bool resume = options.flag("resume") && path_exists(checkpoint);
   PANDA_CHECK(resume || options.flag("force") || !path_exists(checkpoint), checkpoint,
               ": exists (--resume goes on from it, --force begins again)");
@@ -157,29 +129,31 @@ int run_fisher(const ParsedOptions& options, Context& context) {
   const anomaly::LabelledData data = anomaly::open_labelled_data(options.text("data"));
   nn::TrainableResnet network(*device, nn::detect_resnet(*weights), *weights, nn::BatchNormMode::kEvaluation);
   anomaly::FisherDiagonal fisher(network, data, fisher_options);
-  const std::string identity =
-      text("weights ", sha256, ", images ", file_list_sha256(*data.train, options.text("data")));
-  if (resume) fisher.resume(checkpoint, identity);
+  weights::Metadata fit = fisher.fields();
+  fit["weights_sha256"] = sha256;
+  fit["images_sha256"] = file_list_sha256(*data.train, options.text("data"));
+  if (options.flag("resume")) anomaly::remove_abandoned_files(out);
+  if (resume) anomaly::read_checkpoint(checkpoint, fit, fisher);
   times.add("opening");
   try {
     while (!fisher.finished()) {
       fisher.run_batch();
-      if (fisher.batches_done() % kBatchesPerCheckpoint == 0) fisher.save_checkpoint(checkpoint, identity);
-      report_progress(&times, "squaring gradients", fisher.batches_done(), fisher.wanted());
+      if (fisher.steps() % kBatchesPerCheckpoint == 0) anomaly::write_checkpoint(checkpoint, fit, fisher);
+      report_progress(&times, "squaring gradients", fisher.steps(), fisher.wanted());
     }
   } catch (const Interrupted&) {
-    fisher.save_checkpoint(checkpoint, identity);
+    anomaly::write_checkpoint(checkpoint, fit, fisher);
     throw;
   }
   fisher.write(out, {{"weights_sha256", sha256}, {"version", version()}});
   std::filesystem::remove(checkpoint);
   times.add("writing");
-  const int64_t samples = fisher.batches_done() * fisher_options.batch_size;
+  const int64_t samples = fisher.steps() * fisher_options.batch_size;
   const Json result = {{"fisher", out},
                        {"arch", network.config().arch},
                        {"definition", options.text("definition")},
                        {"labels", options.text("labels")},
-                       {"batches", fisher.batches_done()},
+                       {"batches", fisher.steps()},
                        {"samples", samples},
                        {"n_values", network.parameters().trainable_numel()},
                        {"seconds", times.json()},

@@ -83,19 +83,8 @@ void check(const weights::VectorFile& data, int64_t k) {
               " vectors, expected k <= ", data.count());
 }
 
-OptionSpec file_option(const std::string& name, const std::string& summary, bool required,
-                       const std::string& detail = "") {
-  return {.name = name,
-          .kind = OptionKind::kFile,
-          .value_name = "FILE",
-          .default_value = "",
-          .summary = summary,
-          .detail = detail,
-          .required = required};
-}
-
 std::vector<OptionSpec> kmeans_options() {
-  return {file_option("data", "the vectors to be clustered", true),
+  return {required(file_option("data", "the vectors to be clustered")),
           {.name = "k",
            .short_name = 'k',
            .kind = OptionKind::kInteger,
@@ -113,7 +102,7 @@ std::vector<OptionSpec> kmeans_options() {
            .detail = "kmeans++ draws each with a probability in proportion to its squared distance from "
                      "those before; it reads the vectors K - 1 times. random draws uniformly.",
            .choices = {"kmeans++", "random"}},
-          file_option("start", "start from these K vectors instead", false),
+          file_option("start", "start from these K vectors instead"),
           {.name = "iterations",
            .kind = OptionKind::kInteger,
            .value_name = "N",
@@ -129,7 +118,7 @@ std::vector<OptionSpec> kmeans_options() {
            .summary = "stop when no centroid moves farther, in units of the vectors",
            .detail = "",
            .minimum = 0},
-          file_option("weights-file", "a weight for each vector (.npy, >= 0)", false),
+          file_option("weights-file", "a weight for each vector (.npy, >= 0)"),
           {.name = "memory",
            .kind = OptionKind::kInteger,
            .value_name = "MB",
@@ -138,8 +127,8 @@ std::vector<OptionSpec> kmeans_options() {
            .detail = "A larger file is read in parts, once per iteration. The result is the same.",
            .minimum = 1,
            .maximum = 1'000'000'000},
-          file_option("centroids", "where to write the centroids (.npy, f32 K,d)", true),
-          file_option("labels", "where to write each vector's centroid (.npy, i64)", true)};
+          required(file_option("centroids", "where to write the centroids (.npy, f32 K,d)")),
+          required(file_option("labels", "where to write each vector's centroid (.npy, i64)"))};
 }
 
 Json result_json(const weights::VectorFile& data, const kernels::KmeansOptions& options,

@@ -120,16 +120,6 @@ Json result_json(const Search& s, const Device& device, double seconds) {
           {"rescanned_rows", s.statistics.rescanned_rows}};
 }
 
-OptionSpec file_option(const std::string& name, const std::string& summary) {
-  return {.name = name,
-          .kind = OptionKind::kFile,
-          .value_name = "FILE",
-          .default_value = "",
-          .summary = summary,
-          .detail = "",
-          .required = true};
-}
-
 }  // namespace
 
 CommandSpec knn_spec() {
@@ -148,8 +138,8 @@ CommandSpec knn_spec() {
           "or "
           ".bvecs. The gallery is read in parts: it may be larger than memory.",
       .positionals = {},
-      .options = {file_option("gallery", "the vectors among which to search"),
-                  file_option("queries", "the vectors for which to search"),
+      .options = {required(file_option("gallery", "the vectors among which to search")),
+                  required(file_option("queries", "the vectors for which to search")),
                   {.name = "k",
                    .short_name = 'k',
                    .kind = OptionKind::kInteger,
@@ -175,8 +165,8 @@ CommandSpec knn_spec() {
                        "It decides how long the search takes, never what it finds. A device may use a finer "
                        "type than the one named; none measures every pair.",
                    .choices = {"auto", "none", "f32", "f16", "bf16", "int16", "int8"}},
-                  file_option("indices", "where to write the neighbours' indices (.npy)"),
-                  file_option("distances", "where to write their distances (.npy)")},
+                  required(file_option("indices", "where to write the neighbours' indices (.npy)")),
+                  required(file_option("distances", "where to write their distances (.npy)"))},
       .examples = {"panda knn --gallery train.npy --queries test.npy -k 10 --indices i.npy --distances d.npy",
                    "panda knn --gallery b.bvecs --queries q.bvecs -k 9 --metric ip --indices i.npy "
                    "--distances d.npy"}};

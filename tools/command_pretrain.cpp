@@ -7,6 +7,7 @@
 #include "kernels/tensor/file.h"
 #include "nn/init.h"
 #include "tools/commands.h"
+#include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
 #include "tools/stage_times.h"
@@ -17,30 +18,6 @@ namespace panda::tools {
 
 namespace {
 
-OptionSpec integer_option(const char* name, const char* value, const char* summary, double minimum,
-                          double maximum) {
-  return {.name = name,
-          .kind = OptionKind::kInteger,
-          .value_name = "N",
-          .default_value = value,
-          .summary = summary,
-          .detail = "",
-          .minimum = minimum,
-          .maximum = maximum};
-}
-
-OptionSpec real_option(const char* name, const char* value, const char* summary, double minimum,
-                       double maximum) {
-  return {.name = name,
-          .kind = OptionKind::kReal,
-          .value_name = "X",
-          .default_value = value,
-          .summary = summary,
-          .detail = "",
-          .minimum = minimum,
-          .maximum = maximum};
-}
-
 std::vector<OptionSpec> network_options() {
   return {{.name = "data",
            .kind = OptionKind::kDirectory,
@@ -49,28 +26,13 @@ std::vector<OptionSpec> network_options() {
            .summary = "the labelled images: DIR/CLASS/*, or DIR/train/CLASS/* and DIR/val/CLASS/*",
            .detail = "With a folder val, each epoch ends with the share of its images classified right.",
            .required = true},
-          {.name = "out",
-           .kind = OptionKind::kFile,
-           .value_name = "FILE",
-           .default_value = "",
-           .summary = "the weights to write; the name ends in .safetensors",
-           .detail = "torchvision's names. While training, FILE.checkpoint holds the last whole epoch.",
-           .required = true},
-          {.name = "arch",
-           .kind = OptionKind::kChoice,
-           .value_name = "ARCH",
-           .default_value = "resnet18",
-           .summary = "the network",
-           .detail = "",
-           .choices = nn::resnet_architectures()},
-          real_option("width", "1", "factor of every channel count", 0.01, 16),
-          {.name = "dtype",
-           .kind = OptionKind::kChoice,
-           .value_name = "TYPE",
-           .default_value = "f32",
-           .summary = "type of the numbers in FILE",
-           .detail = "Training is in f32; each number is rounded once.",
-           .choices = {"f32", "f16"}},
+          required(file_option(
+              "out", "the weights to write; the name ends in .safetensors",
+              "torchvision's names. While training, FILE.checkpoint holds the last whole epoch.")),
+          choice_option("arch", "ARCH", "resnet18", "the network", "", nn::resnet_architectures()),
+          real_option("width", "X", "1", "factor of every channel count", "", 0.01, 16),
+          choice_option("dtype", "TYPE", "f32", "type of the numbers in FILE",
+                        "Training is in f32; each number is rounded once.", {"f32", "f16"}),
           {.name = "force",
            .kind = OptionKind::kFlag,
            .value_name = "",
@@ -83,26 +45,24 @@ std::vector<OptionSpec> network_options() {
            .default_value = "",
            .summary = "go on from FILE.checkpoint, if there is one",
            .detail = "The same data and options are expected; the result has the same bits."},
-          {.name = "log",
-           .kind = OptionKind::kFile,
-           .value_name = "CSV",
-           .default_value = "",
-           .summary = "a table of the epochs to write: rate, loss, gradient norm, top-1",
-           .detail = "Replaced after each epoch."}};
+          file_option("log", "a table of the epochs to write as CSV: rate, loss, gradient norm, top-1",
+                      "Replaced after each epoch.")};
 }
 
 std::vector<OptionSpec> pretrain_options() {
   std::vector<OptionSpec> options = network_options();
   const std::vector<OptionSpec> schedule = {
-      integer_option("epochs", "30", "times that each image is seen", 1, 100000),
-      integer_option("image-size", "64", "height and width that the network sees", 8, 4096),
-      integer_option("batch-size", "128", "images per step", 2, 65536),
-      real_option("lr", "0.1", "largest learning rate; it ends at 0 along half a cosine", 1e-12, 1e3),
-      real_option("warm-up", "1", "epochs in which the rate rises", 0, 1e5),
-      real_option("momentum", "0.9", "of gradient descent", 0, 0.9999),
-      real_option("weight-decay", "5e-4", "of gradient descent", 0, 1),
-      real_option("label-smoothing", "0.1", "share of a label spread over all classes", 0, 0.99),
-      real_option("smallest-crop", "0.25", "smallest share of an image that a random crop takes", 0.01, 1),
+      integer_option("epochs", "N", "30", "times that each image is seen", "", 1, 100000),
+      integer_option("image-size", "PX", "64", "height and width that the network sees", "", 8, 4096),
+      integer_option("batch-size", "N", "128", "images per step", "", 2, 65536),
+      real_option("lr", "RATE", "0.1", "largest learning rate; it ends at 0 along half a cosine", "", 1e-12,
+                  1e3),
+      real_option("warm-up", "X", "1", "epochs in which the rate rises", "", 0, 1e5),
+      real_option("momentum", "M", "0.9", "of gradient descent", "", 0, 0.9999),
+      real_option("weight-decay", "D", "5e-4", "of gradient descent", "", 0, 1),
+      real_option("label-smoothing", "X", "0.1", "share of a label spread over all classes", "", 0, 0.99),
+      real_option("smallest-crop", "X", "0.25", "smallest share of an image that a random crop takes", "",
+                  0.01, 1),
       {.name = "no-flip",
        .kind = OptionKind::kFlag,
        .value_name = "",
@@ -140,16 +100,17 @@ std::string top1_text(const std::optional<double>& top1) {
   return top1 ? fixed_number(100 * *top1, 2) + " %" : "not evaluated (no folder val)";
 }
 
+/// fit: what the training depends on.
 weights::Metadata manifest_of(const anomaly::ClassifierTraining& training, const nn::ResnetConfig& config,
-                              const anomaly::LabelledData& data) {
+                              const anomaly::LabelledData& data, const weights::Metadata& fit) {
   const anomaly::EpochReport& last = training.epochs().back();
   weights::Metadata metadata = {{"format", "pt"},
                                 {"arch", config.arch},
                                 {"width", text(config.width_factor())},
                                 {"n_classes", text(config.class_count)},
                                 {"n_train", text(data.train->size())},
-                                {"training", training.signature()},
                                 {"version", version()}};
+  for (const auto& [key, value] : fit) metadata["training." + key] = value;
   if (last.top1) metadata["top1"] = text(*last.top1);
   return metadata;
 }
@@ -178,7 +139,7 @@ int run_pretrain(const ParsedOptions& options, Context& context) {
     throw UsageError(text("pretrain: --out: expected a name that ends in .safetensors, got '", out, "'"));
   PANDA_CHECK(options.flag("force") || !path_exists(out), out,
               ": exists, expected a new file (--force replaces it)");
-  const std::string checkpoint = out + ".checkpoint";
+  const std::string checkpoint = anomaly::checkpoint_path(out);
   const bool resume = options.flag("resume") && path_exists(checkpoint);
   PANDA_CHECK(resume || options.flag("force") || !path_exists(checkpoint), checkpoint,
               ": exists (--resume goes on from it, --force begins again)");
@@ -190,16 +151,19 @@ int run_pretrain(const ParsedOptions& options, Context& context) {
   const anomaly::ClassifierOptions training_options = classifier_options(options);
   anomaly::ClassifierTraining training(
       *device, config, nn::SeededResnetParameters(config, training_options.seed), data, training_options);
-  if (resume) training.resume(checkpoint);
+  weights::Metadata fit = training.fields();
+  fit["images_sha256"] = file_list_sha256(*data.train, options.text("data"));
+  if (options.flag("resume")) anomaly::remove_abandoned_files(out);
+  if (resume) anomaly::read_checkpoint(checkpoint, fit, training);
   times.add("opening");
   while (!training.finished()) {
     const anomaly::EpochReport& report = training.run_epoch(&times);
-    training.save_checkpoint(checkpoint);
+    anomaly::write_checkpoint(checkpoint, fit, training);
     write_log(options, training);
     context.detail(text("epoch ", report.epoch, ": loss ", report.loss, ", top-1 ", top1_text(report.top1)));
   }
   anomaly::write_network(out, training.network(), dtype_from_name(options.text("dtype")),
-                         manifest_of(training, config, data));
+                         manifest_of(training, config, data, fit));
   std::filesystem::remove(checkpoint);
   write_log(options, training);
   times.add("writing");

@@ -4,10 +4,10 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "anomaly/adaptation_checkpoint.h"
 #include "anomaly/joint_optimization.h"
 #include "anomaly/outlier_exposure.h"
 #include "anomaly/panda.h"
+#include "anomaly/training_checkpoint.h"
 #include "kernels/tensor/file.h"
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
@@ -57,41 +57,6 @@ Recipe recipe_of(const ParsedOptions& options) {
     recipe.alpha = 0.1;
   }
   return recipe;
-}
-
-OptionSpec real_option(const char* name, const char* value, const char* summary, const char* detail,
-                       double maximum = 1e30) {
-  return {.name = name,
-          .kind = OptionKind::kReal,
-          .value_name = value,
-          .default_value = "",
-          .summary = summary,
-          .detail = detail,
-          .minimum = 0,
-          .maximum = maximum};
-}
-
-OptionSpec count_option(const char* name, const char* value, const char* summary, const char* detail,
-                        int64_t minimum) {
-  return {.name = name,
-          .kind = OptionKind::kInteger,
-          .value_name = value,
-          .default_value = "",
-          .summary = summary,
-          .detail = detail,
-          .minimum = static_cast<double>(minimum),
-          .maximum = 1e9};
-}
-
-OptionSpec choice_option(const char* name, const char* value, const char* standard, const char* summary,
-                         const char* detail, std::vector<std::string> choices) {
-  return {.name = name,
-          .kind = OptionKind::kChoice,
-          .value_name = value,
-          .default_value = standard,
-          .summary = summary,
-          .detail = detail,
-          .choices = std::move(choices)};
 }
 
 std::string scratch_directory(const std::string& path) {
@@ -306,20 +271,22 @@ std::vector<OptionSpec> panda_options() {
        .detail = "--preset paper trains layer 4 alone for panda-oe.",
        .minimum = 1,
        .maximum = 4},
-      count_option("minibatches", "N", "panda-*, jo: steps of the training",
-                   "Default: --epochs. --preset paper: 2300 for panda-early and jo, 7800 for panda-ewc.", 0),
-      count_option("epochs", "N", "panda-*, jo: the same in passes over the images",
-                   "Default: 15 for panda-early and jo, 50 for panda-ewc, 30 for panda-ses, 50 for panda-oe "
-                   "(75 with --preset paper).",
-                   0),
-      real_option("lr", "RATE", "panda-*, jo: the rate of the steps (default: 0.01)",
-                  "0.1 for panda-oe, 5e-5 for jo --variant leave-one-out."),
-      real_option("momentum", "M", "panda-*, jo: of the steps (default: 0.9)", "", 1),
+      integer_option("minibatches", "N", "", "panda-*, jo: steps of the training",
+                     "Default: --epochs. --preset paper: 2300 for panda-early and jo, 7800 for panda-ewc.",
+                     0),
+      integer_option(
+          "epochs", "N", "", "panda-*, jo: the same in passes over the images",
+          "Default: 15 for panda-early and jo, 50 for panda-ewc, 30 for panda-ses, 50 for panda-oe "
+          "(75 with --preset paper).",
+          0),
+      real_option("lr", "RATE", "", "panda-*, jo: the rate of the steps (default: 0.01)",
+                  "0.1 for panda-oe, 5e-5 for jo --variant leave-one-out.", 0),
+      real_option("momentum", "M", "", "panda-*, jo: of the steps (default: 0.9)", "", 0, 1),
       real_option(
-          "decay", "D", "panda-*, jo: decay of the trained weights (default: 5e-5)",
-          "0 for panda-oe, 5e-4 for jo --variant leave-one-out. Added to the gradient after clipping."),
-      real_option("clip", "NORM", "panda-*, jo: largest norm of a step's gradient (default: 0.001)",
-                  "0: none, which is the default of jo --variant leave-one-out."),
+          "decay", "D", "", "panda-*, jo: decay of the trained weights (default: 5e-5)",
+          "0 for panda-oe, 5e-4 for jo --variant leave-one-out. Added to the gradient after clipping.", 0),
+      real_option("clip", "NORM", "", "panda-*, jo: largest norm of a step's gradient (default: 0.001)",
+                  "0: none, which is the default of jo --variant leave-one-out.", 0),
       choice_option(
           "compactness", "SCALE", "", "panda-*, jo: the scale of the compactness loss",
           "sum: over images and features, as the paper writes it and --preset paper takes it. mean: "
@@ -332,12 +299,13 @@ std::vector<OptionSpec> panda_options() {
        .summary = "panda-ewc: the Fisher diagonal of the weights, or uniform",
        .detail = "A file that panda fisher wrote, or a PyTorch dict from parameter name to tensor. uniform: "
                  "every weight matters alike."},
-      real_option("lambda", "L", "panda-ewc: how strongly weights are held (default: 10000)", ""),
+      real_option("lambda", "L", "", "panda-ewc: how strongly weights are held (default: 10000)", "", 0),
       choice_option("ses", "RULE", "knn", "panda-ses: what a copy's score is divided by",
                     "knn: distances to neighbours, divided by those of a tenth of the images to the others "
                     "(appendix B.1). center: distances to the center, by their mean (section 3.2).",
                     {"knn", "center"}),
-      count_option("copy-every", "N", "panda-ses: minibatches between copies (default: 5 epochs)", "", 1),
+      integer_option("copy-every", "N", "", "panda-ses: minibatches between copies (default: 5 epochs)", "",
+                     1),
       {.name = "outliers",
        .kind = OptionKind::kDirectory,
        .value_name = "DIR",
@@ -356,8 +324,8 @@ std::vector<OptionSpec> panda_options() {
                     "center: the distance to the center (paper, Eq. 2). leave-one-out: the variance of the "
                     "logits, as the cited authors have it.",
                     {"center", "leave-one-out"}),
-      real_option("alpha", "A", "jo: the weight of compactness beside classification (default: 1)",
-                  "0.1 for --variant leave-one-out."),
+      real_option("alpha", "A", "", "jo: the weight of compactness beside classification (default: 1)",
+                  "0.1 for --variant leave-one-out.", 0),
       {.name = "log",
        .kind = OptionKind::kFile,
        .value_name = "FILE",
@@ -366,8 +334,8 @@ std::vector<OptionSpec> panda_options() {
        .detail = "A row per minibatch: losses, penalty, norm of the gradient; and from time to time the mean "
                  "squared distance to the center and the effective rank of the features of normal images. A "
                  "loss that rises under panda-ewc is no fault; an effective rank that falls to a few is."},
-      count_option("log-every", "N", "panda-*, jo: minibatches between those measures (default: an epoch)",
-                   "", 1),
+      integer_option("log-every", "N", "",
+                     "panda-*, jo: minibatches between those measures (default: an epoch)", "", 1),
       {.name = "log-auroc",
        .kind = OptionKind::kFlag,
        .value_name = "",

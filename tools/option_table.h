@@ -38,6 +38,20 @@ struct OptionSpec {
   std::string expected = {};
 };
 
+// The common kinds, none of them required; `standard` is the default, "" for none.
+[[nodiscard]] OptionSpec file_option(std::string name, std::string summary, std::string detail = "");
+[[nodiscard]] OptionSpec integer_option(std::string name, std::string value_name, std::string standard,
+                                        std::string summary, std::string detail, double minimum,
+                                        double maximum = 1e9);
+[[nodiscard]] OptionSpec real_option(std::string name, std::string value_name, std::string standard,
+                                     std::string summary, std::string detail, double minimum,
+                                     double maximum = 1e30);
+[[nodiscard]] OptionSpec choice_option(std::string name, std::string value_name, std::string standard,
+                                       std::string summary, std::string detail,
+                                       std::vector<std::string> choices);
+/// The same, but it must be given.
+[[nodiscard]] OptionSpec required(OptionSpec option);
+
 struct PositionalSpec {
   std::string name;     ///< as help shows it: "FILE"
   std::string summary;  ///< one line

@@ -106,6 +106,20 @@ TEST_F(TrainingCommands, PretrainGivesTheSameBytesForAnyThreadsAndAfterAKill) {
   EXPECT_FALSE(path_exists(b + ".checkpoint"));
 }
 
+TEST_F(TrainingCommands, ACheckpointThatIsDamagedOrOfAnotherCommandIsRefused) {
+  const TemporaryDirectory folder;
+  const std::string out = folder.path("w.safetensors");
+  const Words words = pretrain(out, {"--epochs", "100"});
+  ASSERT_TRUE(ended_early(words, out + ".checkpoint", SIGKILL));
+  const std::string whole = content_of(out + ".checkpoint");
+  expect_refused(fisher(out, {"--resume"}), "is the checkpoint of another fit");
+  expect_refused(with(words, {"--resume", "--lr", "0.2"}), "lr is 0.1 there and 0.2 here");
+  std::string damaged = whole;
+  damaged[damaged.size() - 5] ^= 1;
+  folder.write("w.safetensors.checkpoint", damaged);
+  expect_refused(with(words, {"--resume"}), "does not match its SHA-256");
+}
+
 TEST_F(TrainingCommands, PretrainEvaluatesOnTheFolderVal) {
   const TemporaryDirectory folder;
   fs::create_directory(folder.path("data"));
@@ -167,7 +181,8 @@ TEST_F(TrainingCommands, FisherGivesTheSameBytesAfterAnInterruption) {
   const Words stopped = with(fisher(b, more), {"--threads", "2"});
   if (ended_early(stopped, b + ".checkpoint", SIGINT)) {
     EXPECT_FALSE(path_exists(b));
-    expect_refused(fisher(b, {"--batches", "150", "--resume"}), "belongs to another run");
+    expect_refused(fisher(b, {"--batches", "150", "--resume"}),
+                   "is the checkpoint of another fit: labels is sampled there and true here");
     json_of(with(stopped, {"--resume"}));
   }
   EXPECT_EQ(content_of(a), content_of(b));

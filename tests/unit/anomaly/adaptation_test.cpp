@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "anomaly/adaptation_checkpoint.h"
+#include "anomaly/training_checkpoint.h"
 #include "anomaly/collapse_monitor.h"
 #include "anomaly/panda.h"
 #include "kernels/device_registry.h"

@@ -1,4 +1,4 @@
-#include "anomaly/adaptation_checkpoint.h"
+#include "anomaly/training_checkpoint.h"
 
 #include <charconv>
 #include <cstdio>
@@ -34,6 +34,14 @@ void check_same_fit(const std::string& source, const weights::Metadata& stored,
 
 }  // namespace
 
+TrainingState part_of(const TrainingState& state, const std::string& prefix) {
+  TrainingState part;
+  for (const auto& [name, tensor] : state) {
+    if (name.compare(0, prefix.size(), prefix) == 0) part.emplace(name.substr(prefix.size()), tensor);
+  }
+  return part;
+}
+
 std::string checkpoint_path(const std::string& model_path) {
   return model_path + ".checkpoint";
 }
@@ -50,20 +58,22 @@ void remove_abandoned_files(const std::string& model_path) {
   }
 }
 
-void write_checkpoint(const std::string& path, const weights::Metadata& fit, const Adaptation& adaptation) {
+void write_training_state(const std::string& path, const weights::Metadata& fit, int64_t steps,
+                          const TrainingState& state) {
   weights::Metadata metadata;
   metadata["format"] = kFormat;
-  metadata["minibatch"] = std::to_string(adaptation.steps());
+  metadata["minibatch"] = std::to_string(steps);
   for (const auto& [key, value] : fit) metadata[kFitPrefix + key] = value;
   TensorBundle tensors(path);
-  for (const auto& [name, tensor] : adaptation.state()) tensors.add(name, tensor);
+  for (const auto& [name, tensor] : state) tensors.add(name, tensor);
   metadata["sha256"] = content_digest(metadata, tensors);
   weights::SafetensorsWriter writer(path, tensors.list(), metadata);
   for (const TensorInfo& info : writer.order()) writer.write(tensors.load(info.name));
   writer.commit();
 }
 
-void read_checkpoint(const std::string& path, const weights::Metadata& fit, Adaptation& adaptation) {
+void read_training_state(const std::string& path, const weights::Metadata& fit,
+                         const std::function<void(int64_t steps, const TrainingState& state)>& restore) {
   const weights::SafetensorsFile file(path);
   const weights::Metadata& metadata = file.metadata();
   const auto field = [&](const std::string& key) {
@@ -84,10 +94,10 @@ void read_checkpoint(const std::string& path, const weights::Metadata& fit, Adap
   if (parsed.ec != std::errc() || parsed.ptr != minibatch.data() + minibatch.size() || steps < 0)
     throw FormatError(file.source(),
                       text("its minibatch is '", printable(minibatch), "', expected a number"));
-  std::map<std::string, Tensor> state;
+  TrainingState state;
   for (const TensorInfo& info : file.list()) state.emplace(info.name, file.load(info.name));
   try {
-    adaptation.restore(steps, state);
+    restore(steps, state);
   } catch (const InvalidArgument& error) {
     throw FormatError(file.source(), error.what());
   }
