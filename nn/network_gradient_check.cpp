@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/functions/loss.h"
+#include "kernels/loss.h"
 #include "kernels/tensor/random.h"
 #include "nn/init.h"
 
@@ -63,7 +64,8 @@ class Subject {
             device)) {
     std::vector<int64_t> classes;
     for (int64_t n = 0; n < options.images; ++n) classes.push_back(n % options.config.class_count);
-    labels_ = clone_to(Tensor::from({options.images}, classes.data()), device);
+    labels_ = kernels::upload_labels(device, Tensor::from({options.images}, classes.data()),
+                                     options.config.class_count);
     net_.train_stages({0, 1, 2, 3, 4}, true);
   }
 

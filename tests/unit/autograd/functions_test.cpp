@@ -14,6 +14,7 @@
 #include "autograd/functions/pool2d.h"
 #include "autograd/gradient_cases.h"
 #include "kernels/device_registry.h"
+#include "kernels/loss.h"
 #include "kernels/tensor/random.h"
 
 namespace panda::autograd {
@@ -127,6 +128,57 @@ TEST(Gradient, OfLossesAtLargeLogitsIsFinite) {
   const float expected[] = {0, -1, -0.5, 1};
   for (int i = 0; i < 4; ++i) EXPECT_NEAR(gradient.data<float>()[i], expected[i], 1e-6);
   EXPECT_NEAR(total(losses), 0 + 800 + std::log(2.0) + 90, 1e-4);
+}
+
+// A recording may not wait for the host: the labels were checked when they were uploaded.
+TEST(CrossEntropy, IsRecordedWithItsGradient) {
+  const auto device = kernels::make_device({"simt", 1, ""});
+  ASSERT_TRUE(device->records());
+  const int64_t classes[] = {2, 0, 3};
+  const Tensor labels = kernels::upload_labels(*device, Tensor::from({3}, classes), 4);
+  const Tensor logits(*device, DType::kF32, {3, 4}, "logits");
+  const Tensor losses(*device, DType::kF32, {3}, "losses");
+  const Tensor gradient(*device, DType::kF32, {3, 4}, "gradient");
+  const auto set_logits = [&](uint64_t seed) {
+    const Tensor wanted = values({3, 4}, seed);
+    const Tensor f32(host(), DType::kF32, {3, 4}, "logits");
+    for (int64_t i = 0; i < 12; ++i) f32.data<float>()[i] = static_cast<float>(wanted.data<double>()[i]);
+    copy(f32, logits.view());
+  };
+  const auto work = [&] {
+    kernels::softmax_cross_entropy_forward(*device, {logits, labels, 0.1, 1, losses});
+    kernels::softmax_cross_entropy_backward(
+        *device, {logits, labels, losses, 0.1, 1, {gradient, kernels::GradientMode::kOverwrite}});
+  };
+  set_logits(1);
+  work();
+  const auto recording = device->record(work);
+  set_logits(2);
+  work();
+  const Tensor expected_losses = clone_to(losses, host());
+  const Tensor expected_gradient = clone_to(gradient, host());
+  set_logits(1);
+  work();
+  set_logits(2);
+  recording->replay();
+  device->synchronize();
+  const Tensor got_losses = clone_to(losses, host());
+  const Tensor got_gradient = clone_to(gradient, host());
+  for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(got_losses.data<float>()[i], expected_losses.data<float>()[i]);
+  for (int64_t i = 0; i < 12; ++i)
+    EXPECT_EQ(got_gradient.data<float>()[i], expected_gradient.data<float>()[i]);
+}
+
+TEST(CrossEntropy, RefusesALabelWhenItIsUploaded) {
+  const int64_t classes[] = {0, 3, 4, -1};
+  const Tensor labels = Tensor::from({4}, classes);
+  try {
+    (void)kernels::upload_labels(oracle(), labels, 4);
+    FAIL();
+  } catch (const InvalidArgument& error) {
+    EXPECT_STREQ(error.what(), "label 4 in row 2, expected 0 to 3");
+  }
+  EXPECT_EQ(kernels::upload_labels(oracle(), labels.view().rows(0, 2), 4).numel(), 2);
 }
 
 /// A wrong gradient is found: the check itself works.
