@@ -175,6 +175,7 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
       if (bytes <= load.gallery_bytes) {
         PixelGallery gallery(device, n, level.pixels(), level.channels);
         for (int64_t i = 0; i < n; ++i) gallery.set(i, read_gallery(*file, model.options_, level, i, i + 1));
+        gallery.prepare();
         model.galleries_.push_back(std::move(gallery));
         continue;
       }
@@ -183,6 +184,7 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
         return read_gallery(*file, options, level, begin, end);
       };
       model.galleries_.emplace_back(device, n, level.pixels(), level.channels, read, load.gallery_bytes);
+      model.galleries_.back().prepare();
     }
     if (model.needs_pooled()) {
       model.pooled_ = clone_to(file->load("features", DType::kF32, 2), device, "features");
