@@ -15,33 +15,9 @@ namespace {
 constexpr int64_t kBlockBytes = int64_t{96} << 20;
 /// And a gallery has about so many blocks at least: leaving one image out then searches an eighth unprepared.
 constexpr int64_t kBlocks = 8;
-/// 8 bits err by a few percent of the vectors' squared spread. Where a pixel's nearest neighbour is nearer
-/// than that, as after a network's first layers, they let through so many pairs that 16 bits are faster. Real
-/// networks on MVTec toothbrush, AVX-512 with VNNI: 16 bits take 0.37 to 0.81 of the time of 8 at a median
-/// ratio of 0.026, 0.036 and 0.059; 1.1 to 1.7 times as long at 0.11, 0.12 and 0.19.
-constexpr double kNearlyAlike = 1.0 / 16;
-
 int64_t choose_images_per_block(int64_t images, int64_t image_bytes, int64_t memory_bytes) {
   const int64_t fitting = std::min(memory_bytes, kBlockBytes) / std::max<int64_t>(1, image_bytes);
   return std::clamp<int64_t>(fitting, 1, std::max<int64_t>(1, ceil_div(images, kBlocks)));
-}
-
-/// The mean of |x - m|^2 over the rows x, where m is their mean.
-double mean_squared_spread(const Tensor& rows) {
-  const int64_t n = rows.shape()[0];
-  const int64_t width = rows.shape()[1];
-  std::vector<double> sums(static_cast<size_t>(width), 0.0);
-  double squares = 0;
-  const auto* values = rows.data<float>();
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < width; ++j) {
-      const double value = values[i * width + j];
-      sums[static_cast<size_t>(j)] += value;
-      squares += value * value;
-    }
-  }
-  for (const double sum : sums) squares -= sum * sum / static_cast<double>(n);
-  return squares / static_cast<double>(n);
 }
 
 }  // namespace
@@ -85,30 +61,8 @@ void PixelGallery::set(int64_t first, const ConstTensorView& rows) {
   }
 }
 
-/// Asks the first block for the pixels of the last image.
-kernels::KnnFilter PixelGallery::find_filter() const {
-  if (block_count() < 2) return kernels::KnnFilter::kAuto;
-  const Block block = resident() ? blocks_.front() : read_block(0);
-  const kernels::KnnGallery gallery(*device_, block.rows);
-  if (gallery.index() == nullptr) return kernels::KnnFilter::kAuto;  // this device has no filters
-  const Tensor pixels = read(images_ - 1, images_);
-  const Tensor queries = clone_to(pixels, *device_, "queries");
-  Tensor distances(*device_, DType::kF64, {pixels_, 1}, "knn distances");
-  const Tensor indices(*device_, DType::kI64, {pixels_, 1}, "knn indices");
-  kernels::knn_gallery_search(
-      *device_,
-      {.queries = queries, .gallery = &gallery, .k = 1, .distances = distances, .indices = indices});
-  if (!device_->host_accessible()) distances = clone_to(distances, host(), "knn distances");
-  double* nearest = distances.data<double>();
-  std::nth_element(nearest, nearest + pixels_ / 2, nearest + pixels_);
-  return nearest[pixels_ / 2] < kNearlyAlike * mean_squared_spread(pixels) ? kernels::KnnFilter::kInt16
-                                                                           : kernels::KnnFilter::kAuto;
-}
-
 void PixelGallery::prepare() {
-  filter_ = find_filter();
-  for (Block& block : blocks_)
-    block.prepared = kernels::KnnGallery(*device_, block.rows, kernels::KnnMetric::kL2, filter_);
+  for (Block& block : blocks_) block.prepared = kernels::KnnGallery(*device_, block.rows);
 }
 
 int64_t PixelGallery::prepared_bytes() const {
@@ -197,8 +151,7 @@ void PixelGallery::search(std::span<const PixelQuery> queries, int64_t k) const 
     };
     if (!some(false)) continue;
     Block block = resident() ? blocks_[static_cast<size_t>(i)] : read_block(i);
-    if (!resident() && some(true))
-      block.prepared = kernels::KnnGallery(*device_, block.rows, kernels::KnnMetric::kL2, filter_);
+    if (!resident() && some(true)) block.prepared = kernels::KnnGallery(*device_, block.rows);
     for (const PixelQuery& query : ready) {
       search_block(query, block, k);
       check_interrupt();

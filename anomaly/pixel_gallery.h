@@ -51,11 +51,9 @@ class PixelGallery {
   /// Features of the images from `first` on: f32 count * pixels, d, on any device. In memory only, and before
   /// `prepare`.
   void set(int64_t first, const ConstTensorView& rows);
-  /// To be called once all images are there: finds out which filter the search of these features wants, and
-  /// prepares the blocks in memory. Without it searches are as right, and slow.
+  /// To be called once all images are set: makes of each block in memory what searches use. Without it they
+  /// are as right, and slow. Nothing happens for a gallery on disk.
   void prepare();
-  /// What `prepare` found.
-  [[nodiscard]] kernels::KnnFilter filter() const { return filter_; }
   /// Bytes that `prepare` holds beside the features.
   [[nodiscard]] int64_t prepared_bytes() const;
   /// A copy of the features of images [begin, end) on the host: f32 (end - begin) * pixels, d.
@@ -75,7 +73,6 @@ class PixelGallery {
   [[nodiscard]] ImageRange block_images(int64_t block) const;
   [[nodiscard]] int64_t block_count() const;
   [[nodiscard]] Block read_block(int64_t block) const;
-  [[nodiscard]] kernels::KnnFilter find_filter() const;
   void search_block(const PixelQuery& query, const Block& block, int64_t k) const;
   void search_part(const PixelQuery& query, const Block& block, const ImageRange& part, int64_t k) const;
 
@@ -84,7 +81,6 @@ class PixelGallery {
   int64_t pixels_ = 0;
   int64_t width_ = 0;
   int64_t images_per_block_ = 1;
-  kernels::KnnFilter filter_ = kernels::KnnFilter::kAuto;
   std::vector<Block> blocks_;  // or, on disk:
   Reader reader_;
 };

@@ -184,7 +184,6 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
         return read_gallery(*file, options, level, begin, end);
       };
       model.galleries_.emplace_back(device, n, level.pixels(), level.channels, read, load.gallery_bytes);
-      model.galleries_.back().prepare();
     }
     if (model.needs_pooled()) {
       model.pooled_ = clone_to(file->load("features", DType::kF32, 2), device, "features");
