@@ -49,12 +49,6 @@ std::vector<double> ticks(double low, double high, double step) {
   return all;
 }
 
-/// Whether the first curve ends lower than it begins.
-bool falls(const LineChart& chart) {
-  if (chart.series.empty() || chart.series[0].points.empty()) return false;
-  return chart.series[0].points.back().y < chart.series[0].points.front().y;
-}
-
 /// Colours of a sheet that stands alone, as report_style.h has them for pages; without variables, which not
 /// every viewer of SVG knows.
 constexpr const char* kSheetStyle =
@@ -106,6 +100,24 @@ class Plot {
   double y_high_;
 };
 
+/// In the lower right corner, which rising curves leave free; without a y label, above the frame.
+void draw_legend(Svg& svg, const Plot& plot, const LineChart& chart) {
+  constexpr double kLineHeight = 17;
+  constexpr double kLetter = 6.6;  // some pixels wide
+  double line = plot.y(chart.y_low) - 12 - kLineHeight * (static_cast<double>(chart.series.size()) - 1);
+  double end = kWidth - kRight - 10;
+  if (chart.y_label.empty()) line = kTop - 10;
+  for (auto series = chart.series.rbegin(); series != chart.series.rend(); ++series) {
+    if (series->label.empty()) continue;
+    const double y = chart.y_label.empty()
+                         ? line
+                         : line + kLineHeight * static_cast<double>(chart.series.rend() - series - 1);
+    svg.text(end - 26, y, series->label, "legend", Svg::Anchor::kEnd);
+    svg.line(end - 20, y - 4, end, y - 4, series->css_class);
+    if (chart.y_label.empty()) end -= 44 + kLetter * static_cast<double>(series->label.size());
+  }
+}
+
 void draw_line_chart(Svg& svg, const LineChart& chart) {
   const Plot plot(kWidth, kHeight, 0, chart.x_end, chart.y_low, chart.y_high);
   plot.axes(svg, chart.x_label, chart.y_label);
@@ -125,16 +137,7 @@ void draw_line_chart(Svg& svg, const LineChart& chart) {
     svg.text(plot.x(marker.x) + (right_half ? -9 : 9), y, marker.label, "note",
              right_half ? Svg::Anchor::kEnd : Svg::Anchor::kStart);
   }
-  // Falling curves leave the upper corner free, rising ones the lower.
-  const double below = 17 * (static_cast<double>(chart.series.size()) - 1);
-  double line = falls(chart) ? kTop + 14 : plot.y(chart.y_low) - 12 - below;
-  for (const ChartSeries& series : chart.series) {
-    if (series.label.empty()) continue;
-    const double end = kWidth - kRight - 10;
-    svg.text(end - 26, line, series.label, "legend", Svg::Anchor::kEnd);
-    svg.line(end - 20, line - 4, end, line - 4, series.css_class);
-    line += 17;
-  }
+  draw_legend(svg, plot, chart);
 }
 
 }  // namespace

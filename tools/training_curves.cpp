@@ -100,19 +100,21 @@ bool worth_a_chart(const std::vector<anomaly::CurvePoint>& points) {
                      [](const anomaly::CurvePoint& point) { return point.y != 0; });
 }
 
-/// The axis: from 0 where the values come near it, else just around them.
+/// The axis: from 0 where the values come near it, else around them, so wide that a change of a hundredth
+/// does not look like one of everything.
 void set_range(LineChart& chart) {
+  constexpr double kLeastRange = 0.02;
   double low = std::numeric_limits<double>::infinity();
   double high = -low;
   for (const ChartSeries& series : chart.series) {
     for (const anomaly::CurvePoint& point : series.points) {
       low = std::min(low, point.y);
       high = std::max(high, point.y);
-      chart.x_end = std::max(chart.x_end, point.x);
     }
   }
   if (low >= 0 && low < 0.4 * high) low = 0;
-  const double room = high > low ? 0.06 * (high - low) : std::max(0.1 * std::abs(high), 1e-9);
+  const double room =
+      std::max({0.06 * (high - low), (kLeastRange * std::abs(high) - (high - low)) / 2, 1e-9});
   chart.y_low = low == 0 ? 0 : low - room;
   chart.y_high = high + room;
 }
@@ -156,7 +158,8 @@ std::vector<LineChart> training_charts(const std::string& csv, const std::string
       charts[0].series.push_back(std::move(series));
       continue;
     }
-    charts.push_back({title_of(name), log.names[0], "", 0, false, {std::move(series)}, {}});
+    const double end = *std::max_element(log.columns[0].begin(), log.columns[0].end());
+    charts.push_back({title_of(name), log.names[0], "", end, false, {std::move(series)}, {}});
   }
   for (LineChart& chart : charts) set_range(chart);
   return charts;
