@@ -325,8 +325,11 @@ std::vector<OptionSpec> panda_options() {
                     "center: the distance to the center (paper, Eq. 2). leave-one-out: the variance of the "
                     "logits, as the cited authors have it.",
                     {"center", "leave-one-out"}),
-      real_option("alpha", "A", "", "jo: the weight of compactness beside classification (default: 1)",
-                  "0.1 for --variant leave-one-out.", 0),
+      real_option(
+          "alpha", "A", "", "jo: the weight of compactness beside classification (default: 1)",
+          "0.1 for --variant leave-one-out. Under the clip the larger gradient has the step: with 1 and "
+          "--compactness mean classification's, with 10 compactness's.",
+          0),
       {.name = "log",
        .kind = OptionKind::kFile,
        .value_name = "FILE",
