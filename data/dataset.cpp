@@ -134,6 +134,26 @@ const Sample& ImageSet::sample(int64_t index) const {
   return samples_[static_cast<size_t>(index)];
 }
 
+namespace {
+
+/// Soft edges and JPEG's noise are borne with; a photograph in the place of a mask is not.
+void check_two_valued(const Image& mask, const std::string& file) {
+  constexpr int kNear = 32;       // to the smallest or the largest value
+  constexpr int64_t kShare = 10;  // at most one of so many pixels is near neither
+  if (mask.pixels.empty()) return;
+  const auto [least, most] = std::minmax_element(mask.pixels.begin(), mask.pixels.end());
+  const int low = *least;
+  const int high = *most;
+  const auto between = std::count_if(mask.pixels.begin(), mask.pixels.end(), [&](uint8_t pixel) {
+    return pixel - low >= kNear && high - pixel >= kNear;
+  });
+  PANDA_CHECK(between * kShare <= static_cast<int64_t>(mask.pixels.size()), printable(file), ": ", between,
+              " of the mask's ", mask.pixels.size(), " pixels are neither near ", low, " nor near ", high,
+              ", expected two values: 0 and, where the image is anomalous, 255");
+}
+
+}  // namespace
+
 Image ImageSet::load_mask(int64_t index, int64_t height, int64_t width) const {
   const Sample& wanted = sample(index);
   if (wanted.mask_file.empty()) {
@@ -147,6 +167,7 @@ Image ImageSet::load_mask(int64_t index, int64_t height, int64_t width) const {
   const uint8_t largest = mask.pixels.empty() ? 0 : *std::max_element(mask.pixels.begin(), mask.pixels.end());
   PANDA_CHECK(largest == 0 || largest >= 128, printable(wanted.mask_file), ": the mask's largest value is ",
               int{largest}, ", expected 255 (128 at least) where the image is anomalous");
+  check_two_valued(mask, wanted.mask_file);
   for (uint8_t& pixel : mask.pixels) pixel = pixel >= 128 ? 255 : 0;
   return mask;
 }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ struct Outcome {
   int signal_number = 0;
   std::string standard_output;
   std::string standard_error;
+  int64_t peak_bytes = 0;  ///< resident, as the kernel saw it
 
   [[nodiscard]] int64_t error_lines() const {
     return std::count(standard_error.begin(), standard_error.end(), '\n');
@@ -79,8 +81,10 @@ inline Outcome run_panda_command(const std::vector<std::string>& arguments, cons
   }
   if (options.while_running) options.while_running(child);
   int status = 0;
-  if (::waitpid(child, &status, 0) != child) throw std::runtime_error("cannot wait");
+  rusage usage{};
+  if (::wait4(child, &status, 0, &usage) != child) throw std::runtime_error("cannot wait");
   Outcome outcome;
+  outcome.peak_bytes = int64_t{usage.ru_maxrss} * 1024;
   if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) outcome.signal_number = WTERMSIG(status);
   if (options.standard_output_path.empty() && !options.close_standard_output)
