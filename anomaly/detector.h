@@ -52,6 +52,8 @@ class Detector {
   [[nodiscard]] virtual const nn::ResnetConfig& architecture() const = 0;
   [[nodiscard]] virtual int64_t training_count() const = 0;
   [[nodiscard]] virtual bool makes_maps() const { return false; }
+  /// Whether scores come with ImageScore::nearest.
+  [[nodiscard]] virtual bool finds_training_pixels() const { return false; }
 
   /// Hands each image's score to `sink`, in the order of loading, as soon as its batch is done: memory does
   /// not grow with the number of images. With extract.skip_bad, images that cannot be read are left out and

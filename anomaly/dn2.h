@@ -36,7 +36,8 @@ class Dn2 final : public Detector {
  public:
   /// `weights` must outlive the model until it is saved: the network's tensors are copied from it, as they
   /// are stored. Throws FormatError for weights that are no ResNet, InvalidArgument for fewer images than k
-  /// (naming both) and for a rate that so few images cannot promise; what loading an image throws.
+  /// or clusters (naming both) and for a rate that so few images cannot promise; what loading an image
+  /// throws.
   [[nodiscard]] static Dn2 fit(Device& device, const NamedTensors& weights, const data::ImageSet& training,
                                const Dn2Options& options, const ExtractOptions& extract = {},
                                Progress* progress = nullptr);
@@ -62,11 +63,7 @@ class Dn2 final : public Detector {
   /// A threshold for another rate, from the same left-out scores. Throws InvalidArgument as
   /// conformal_threshold, or where there are none.
   [[nodiscard]] Threshold threshold_for(double false_alarm_rate) const override;
-  /// What a threshold of this model promises, in words.
-  [[nodiscard]] static std::string meaning(const Threshold& threshold);
-  [[nodiscard]] std::string threshold_text(const Threshold& threshold) const override {
-    return meaning(threshold);
-  }
+  [[nodiscard]] std::string threshold_text(const Threshold& threshold) const override;
 
   void score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
                   Progress* progress) const override;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/kmeans.h"
 #include "kernels/tensor/checked_math.h"
 #include "kernels/tensor/progress.h"
 
@@ -84,6 +85,23 @@ Tensor PixelGallery::read(int64_t begin, int64_t end) const {
          rows.view().rows((from - begin) * pixels_, (to - begin) * pixels_));
   }
   return rows;
+}
+
+PixelGallery PixelGallery::clustered(int64_t clusters, uint64_t seed, Progress* progress) const {
+  kernels::KmeansPoints points;
+  points.n = images_ * pixels_;
+  points.d = width_;
+  points.read = [this](int64_t begin, int64_t end, Tensor& owner) -> ConstTensorView {
+    const int64_t first = begin / pixels_;
+    owner = read(first, ceil_div(end, pixels_));
+    return owner.view().rows(begin - first * pixels_, end - first * pixels_);
+  };
+  const kernels::KmeansResult result =
+      kernels::kmeans(*device_, points, {.k = clusters, .seed = seed}, progress);
+  PixelGallery gallery(*device_, 1, clusters, width_);
+  gallery.set(0, result.centers);
+  gallery.prepare();
+  return gallery;
 }
 
 PixelGallery::Block PixelGallery::read_block(int64_t block) const {

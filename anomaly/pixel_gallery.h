@@ -1,5 +1,6 @@
 // The features of all pixels of the training images at one level of the network, and exact nearest neighbours
-// among those of chosen images: in memory, or read from disk part by part, with the same bits.
+// among those of chosen images: in memory, or read from disk part by part, with the same bits. Or K-means
+// centers of them: one "image" whose pixels are the centers.
 //
 // Images lie in blocks. In memory each block is prepared for the search once, and so is a block from disk for
 // all queries of one call; a query that leaves out images of a block searches the rest of that block's rows
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "kernels/knn.h"
+#include "kernels/tensor/progress.h"
 
 namespace panda::anomaly {
 
@@ -58,6 +60,11 @@ class PixelGallery {
   [[nodiscard]] int64_t prepared_bytes() const;
   /// A copy of the features of images [begin, end) on the host: f32 (end - begin) * pixels, d.
   [[nodiscard]] Tensor read(int64_t begin, int64_t end) const;
+
+  /// A gallery of `clusters` K-means centers of these pixels (kernels/kmeans.h), in memory and prepared.
+  /// Reads the pixels once per iteration, part by part. Throws InvalidArgument for fewer pixels than
+  /// clusters.
+  [[nodiscard]] PixelGallery clustered(int64_t clusters, uint64_t seed, Progress* progress) const;
 
   /// The k nearest of each query's pixels. Reads each part of the gallery once for all queries. The result
   /// does not depend on the budget. Throws InvalidArgument for fewer than k pixels.

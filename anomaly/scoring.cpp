@@ -5,9 +5,11 @@
 #include <utility>
 
 #include "kernels/elementwise.h"
+#include "kernels/kmeans.h"
 #include "kernels/knn.h"
 #include "kernels/reduce.h"
 #include "kernels/tensor/error.h"
+#include "kernels/tensor/random.h"
 
 namespace panda::anomaly {
 
@@ -23,13 +25,25 @@ int64_t query_rows(const kernels::KnnGallery& gallery) {
   return std::clamp<int64_t>(kWorkPerReport / work_per_row, 256, 8192);
 }
 
-bool uses_neighbours(ScoreRule rule) {
+/// Stream of the seed from which the folds of kKmeans are drawn.
+constexpr uint64_t kFoldStream = 0x6b666f6c64;
+
+/// Whether the reference is searched: training vectors, or their centers.
+bool searches(ScoreRule rule) {
   return rule != ScoreRule::kCenter;
 }
 
+/// Rows of the reference that a score is made of.
+int64_t searched_rows(const ScoreOptions& options) {
+  return options.rule == ScoreRule::kKmeans ? 1 : options.k;
+}
+
 void check_options(const ScoreOptions& options) {
-  PANDA_CHECK(!uses_neighbours(options.rule) || options.k >= 1, "scoring: k=", options.k,
-              ", expected k >= 1");
+  if (options.rule == ScoreRule::kKmeans) {
+    PANDA_CHECK(options.clusters >= 1, "scoring: clusters=", options.clusters, ", expected clusters >= 1");
+  } else {
+    PANDA_CHECK(!searches(options.rule) || options.k >= 1, "scoring: k=", options.k, ", expected k >= 1");
+  }
 }
 
 void check_features(const ConstTensorView& features) {
@@ -108,6 +122,8 @@ const char* score_rule_name(ScoreRule rule) {
       return "knn-sum-sq";
     case ScoreRule::kKnnMean:
       return "knn-mean";
+    case ScoreRule::kKmeans:
+      return "kmeans";
     case ScoreRule::kCenter:
       break;
   }
@@ -115,15 +131,16 @@ const char* score_rule_name(ScoreRule rule) {
 }
 
 ScoreRule score_rule_from_name(const std::string& name) {
-  for (const ScoreRule rule : {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter}) {
+  for (const ScoreRule rule :
+       {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter, ScoreRule::kKmeans}) {
     if (name == score_rule_name(rule)) return rule;
   }
   throw InvalidArgument("unknown score rule '" + printable(name) +
-                        "', expected knn-sum-sq, knn-mean or center");
+                        "', expected knn-sum-sq, knn-mean, center or kmeans");
 }
 
 std::vector<double> knn_scores(ScoreRule rule, const ConstTensorView& distances) {
-  PANDA_CHECK(uses_neighbours(rule), "knn_scores: the rule center takes no neighbours");
+  PANDA_CHECK(searches(rule), "knn_scores: the rule center takes no neighbours");
   PANDA_CHECK(distances.shape().rank() == 2 && distances.shape()[1] >= 1, "knn_scores: distances are ",
               distances.to_string(), ", expected f64 n,k");
   const auto* d = distances.data<double>();
@@ -131,8 +148,8 @@ std::vector<double> knn_scores(ScoreRule rule, const ConstTensorView& distances)
   std::vector<double> scores(static_cast<size_t>(distances.shape()[0]));
   for (double& score : scores) {
     double sum = 0;
-    for (int64_t j = 0; j < k; ++j) sum += rule == ScoreRule::kKnnSumSq ? d[j] : std::sqrt(d[j]);
-    score = rule == ScoreRule::kKnnSumSq ? sum : sum / static_cast<double>(k);
+    for (int64_t j = 0; j < k; ++j) sum += rule == ScoreRule::kKnnMean ? std::sqrt(d[j]) : d[j];
+    score = rule == ScoreRule::kKnnMean ? sum / static_cast<double>(k) : sum;
     d += k;
   }
   return scores;
@@ -141,36 +158,48 @@ std::vector<double> knn_scores(ScoreRule rule, const ConstTensorView& distances)
 FeatureScorer::FeatureScorer(Device& device, const ConstTensorView& reference, const ScoreOptions& options)
     : FeatureScorer(device, options) {
   check_options(options);
-  const DType dtype = uses_neighbours(options.rule) ? DType::kF32 : DType::kF64;
+  const DType dtype = searches(options.rule) ? DType::kF32 : DType::kF64;
   PANDA_CHECK(reference.shape().rank() == 2 && reference.dtype() == dtype, "scoring: the reference is ",
               reference.to_string(), ", expected ", dtype_name(dtype), " n,d");
   const int64_t rows = reference.shape()[0];
-  if (uses_neighbours(options.rule)) {
+  if (options.rule == ScoreRule::kKmeans) {
+    PANDA_CHECK(rows == options.clusters, "scoring: ", rows,
+                " centers, expected clusters=", options.clusters);
+  } else if (searches(options.rule)) {
     PANDA_CHECK(rows >= options.k, "scoring: ", rows, " training images are fewer than k=", options.k);
   } else {
     PANDA_CHECK(rows == 1, "scoring: the center has ", rows, " rows, expected 1");
   }
-  set_reference(clone_to(reference, uses_neighbours(options.rule) ? device : host(), "gallery"));
+  set_reference(clone_to(reference, searches(options.rule) ? device : host(), "gallery"));
 }
 
 void FeatureScorer::set_reference(Tensor reference) {
   reference_ = std::move(reference);
-  if (uses_neighbours(options_.rule)) gallery_ = kernels::KnnGallery(*device_, reference_);
+  if (searches(options_.rule)) gallery_ = kernels::KnnGallery(*device_, reference_);
 }
 
-FeatureScorer FeatureScorer::fit(Device& device, const ConstTensorView& features,
-                                 const ScoreOptions& options) {
+FeatureScorer FeatureScorer::fit(Device& device, const ConstTensorView& features, const ScoreOptions& options,
+                                 Progress* progress) {
   check_options(options);
   check_features(features);
   const int64_t n = features.shape()[0];
   PANDA_CHECK(n >= 1, "scoring: there are no training images");
-  PANDA_CHECK(!uses_neighbours(options.rule) || n >= options.k, "scoring: ", n, " training image",
-              n == 1 ? "" : "s", n == 1 ? " is" : " are", " fewer than k=", options.k);
+  const bool kmeans = options.rule == ScoreRule::kKmeans;
+  const int64_t needed = kmeans ? options.clusters : options.k;
+  PANDA_CHECK(!searches(options.rule) || n >= needed, "scoring: ", n, " training image", n == 1 ? "" : "s",
+              n == 1 ? " is" : " are", " fewer than ", kmeans ? "clusters=" : "k=", needed);
   check_finite(features);
   FeatureScorer scorer(device, options);
   Tensor reference = scorer.prepared(features);
-  scorer.set_reference(uses_neighbours(options.rule) ? reference : mean_of_rows(reference));
+  if (kmeans) reference = clone_to(scorer.centers_of(reference, progress), device, "centers");
+  scorer.set_reference(searches(options.rule) ? reference : mean_of_rows(reference));
   return scorer;
+}
+
+Tensor FeatureScorer::centers_of(const ConstTensorView& features, Progress* progress) const {
+  return kernels::kmeans(*device_, kernels::KmeansPoints::of(features),
+                         {.k = options_.clusters, .seed = options_.seed}, progress)
+      .centers;
 }
 
 Tensor FeatureScorer::prepared(const ConstTensorView& features) const {
@@ -204,13 +233,14 @@ std::vector<double> FeatureScorer::score(const ConstTensorView& features, Progre
   const int64_t n = features.shape()[0];
   std::vector<double> scores;
   scores.reserve(static_cast<size_t>(n));
-  const int64_t step = uses_neighbours(options_.rule) ? query_rows(gallery_) : 256;
+  const int64_t step = searches(options_.rule) ? query_rows(gallery_) : 256;
   for (int64_t begin = 0; begin < n; begin += step) {
     const int64_t end = std::min(n, begin + step);
     const Tensor queries = prepared(features.rows(begin, end));
     const std::vector<double> block =
-        uses_neighbours(options_.rule)
-            ? knn_scores(options_.rule, search(*device_, queries, gallery_, options_.k).distances)
+        searches(options_.rule)
+            ? knn_scores(options_.rule,
+                         search(*device_, queries, gallery_, searched_rows(options_)).distances)
             : center_scores(queries);
     scores.insert(scores.end(), block.begin(), block.end());
     report_progress(progress, "scoring", end, n);
@@ -219,7 +249,45 @@ std::vector<double> FeatureScorer::score(const ConstTensorView& features, Progre
 }
 
 bool FeatureScorer::can_leave_one_out(int64_t n, const ScoreOptions& options) {
-  return uses_neighbours(options.rule) ? n > options.k : n >= 2;
+  if (options.rule == ScoreRule::kKmeans) {
+    const int64_t folds = std::min(n, kKmeansFolds);
+    return n >= 2 && n - (n + folds - 1) / folds >= options.clusters;
+  }
+  return searches(options.rule) ? n > options.k : n >= 2;
+}
+
+std::vector<double> FeatureScorer::left_out_fold_scores(const ConstTensorView& features,
+                                                        Progress* progress) const {
+  Tensor copy;
+  const Tensor all = prepared(features);
+  const ConstTensorView rows = host_view(all, copy);
+  const int64_t n = rows.shape()[0];
+  const int64_t d = rows.shape()[1];
+  const int64_t folds = std::min(n, kKmeansFolds);
+  const std::vector<int64_t> order = Random(options_.seed, kFoldStream).permutation(n);
+  // Place p of the order belongs to fold p % folds.
+  const auto gather = [&](int64_t fold, bool inside) {
+    std::vector<int64_t> images;
+    for (int64_t p = 0; p < n; ++p) {
+      if ((p % folds == fold) == inside) images.push_back(order[static_cast<size_t>(p)]);
+    }
+    std::sort(images.begin(), images.end());
+    Tensor part(host(), DType::kF32, {static_cast<int64_t>(images.size()), d}, "fold");
+    for (size_t i = 0; i < images.size(); ++i)
+      std::copy_n(rows.data<float>() + images[i] * d, d, part.data<float>() + static_cast<int64_t>(i) * d);
+    return std::pair(std::move(images), clone_to(part, *device_, "fold"));
+  };
+  std::vector<double> scores(static_cast<size_t>(n));
+  for (int64_t fold = 0; fold < folds; ++fold) {
+    const Tensor centers = centers_of(gather(fold, false).second, nullptr);
+    const auto [images, queries] = gather(fold, true);
+    const kernels::KnnGallery gallery(*device_, clone_to(centers, *device_, "centers"));
+    const Neighbours found = search(*device_, queries, gallery, 1);
+    for (size_t i = 0; i < images.size(); ++i)
+      scores[static_cast<size_t>(images[i])] = found.distances.data<double>()[i];
+    report_progress(progress, "calibrating", fold + 1, folds);
+  }
+  return scores;
 }
 
 std::vector<double> FeatureScorer::leave_one_out_scores(const ConstTensorView& features,
@@ -228,8 +296,11 @@ std::vector<double> FeatureScorer::leave_one_out_scores(const ConstTensorView& f
   const int64_t n = features.shape()[0];
   PANDA_CHECK(can_leave_one_out(n, options_), "scoring: leaving one of ", n,
               " training images out leaves too few",
-              uses_neighbours(options_.rule) ? text(" for k=", options_.k) : std::string());
-  if (!uses_neighbours(options_.rule)) {
+              options_.rule == ScoreRule::kKmeans ? text(" for clusters=", options_.clusters)
+              : searches(options_.rule)           ? text(" for k=", options_.k)
+                                                  : std::string());
+  if (options_.rule == ScoreRule::kKmeans) return left_out_fold_scores(features, progress);
+  if (!searches(options_.rule)) {
     std::vector<double> scores = score(features, progress);
     const double factor = static_cast<double>(n) / static_cast<double>(n - 1);
     for (double& value : scores) value *= factor * factor;

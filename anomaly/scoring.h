@@ -8,6 +8,8 @@
 //   kKnnMean    1/k sum_j sqrt(D_j)   the paper: the average distance to the k nearest
 //   kCenter     |x - c|^2             the paper's comparison in section 4.3.3, as the official compactness
 //   measures it
+//   kKmeans     min_j |x - c_j|^2     the paper's speed-up in section 4.3.3: the nearest of `clusters`
+//   centers that K-means (kernels/kmeans.h) makes of the training vectors, in place of the vectors themselves
 //
 // The first two do not rank alike for k > 1. With `normalize` every vector is first divided by its L2 norm (a
 // zero vector stays zero), so that D = 2 - 2 cos. Scores are f64, the same bits for any device, thread count
@@ -24,18 +26,23 @@
 
 namespace panda::anomaly {
 
-enum class ScoreRule : uint8_t { kKnnSumSq, kKnnMean, kCenter };
+enum class ScoreRule : uint8_t { kKnnSumSq, kKnnMean, kCenter, kKmeans };
 
-/// "knn-sum-sq", "knn-mean", "center": what --score takes.
+/// "knn-sum-sq", "knn-mean", "center", "kmeans": what --score takes.
 [[nodiscard]] const char* score_rule_name(ScoreRule rule);
 /// Inverse of score_rule_name; throws InvalidArgument.
 [[nodiscard]] ScoreRule score_rule_from_name(const std::string& name);
 
 struct ScoreOptions {
   ScoreRule rule = ScoreRule::kKnnSumSq;
-  int64_t k = 2;  ///< neighbours; not used by kCenter
+  int64_t k = 2;  ///< neighbours; of the two kNN rules
   bool normalize = false;
+  int64_t clusters = 0;  ///< of kKmeans
+  uint64_t seed = 0;     ///< of kKmeans: of its start and of the folds that are left out
 };
+
+/// Parts of the training images that kKmeans leaves out in turn (fewer where there are fewer images).
+inline constexpr int64_t kKmeansFolds = 10;
 
 /// The scores of `count` rows of neighbours. distances: f64 count,k, squared, dense, host-accessible · rule:
 /// one of the two kNN rules.
@@ -45,14 +52,15 @@ struct ScoreOptions {
 class FeatureScorer {
  public:
   /// The reference of these training features. features: f32 n,d, dense, on any device; n >= k for the kNN
-  /// rules, n >= 1 for kCenter. Throws InvalidArgument for fewer (naming n and k), and for a feature that is
-  /// not finite.
+  /// rules, n >= 1 for kCenter, n >= clusters for kKmeans. Throws InvalidArgument for fewer (naming n and k),
+  /// and for a feature that is not finite.
   [[nodiscard]] static FeatureScorer fit(Device& device, const ConstTensorView& features,
-                                         const ScoreOptions& options);
+                                         const ScoreOptions& options, Progress* progress = nullptr);
   /// From `reference()` of another scorer, on any device.
   FeatureScorer(Device& device, const ConstTensorView& reference, const ScoreOptions& options);
 
   /// kNN rules: the training features (normalised if so asked), f32 n,d. kCenter: their mean, f64 1,d.
+  /// kKmeans: their centers, f32 clusters,d.
   [[nodiscard]] const Tensor& reference() const { return reference_; }
   [[nodiscard]] const ScoreOptions& options() const { return options_; }
   [[nodiscard]] int64_t feature_width() const { return reference_.shape()[1]; }
@@ -65,7 +73,9 @@ class FeatureScorer {
   /// The score of each training image against all the others: what it would have got had it been left out of
   /// the fit. features: those given to fit. kNN: k + 1 neighbours are searched and the image itself is
   /// dropped by its index (a copy of it elsewhere in the data is a neighbour like any other). kCenter: x_i -
-  /// c_{-i} = n/(n-1) (x_i - c). Throws InvalidArgument unless n >= k + 1 (kCenter: n >= 2).
+  /// c_{-i} = n/(n-1) (x_i - c). kKmeans: against centers of the images outside its fold, one of kKmeansFolds
+  /// that are drawn by the seed. Throws InvalidArgument unless n >= k + 1 (kCenter: n >= 2; kKmeans: n >= 2
+  /// and clusters images are left without a fold).
   [[nodiscard]] std::vector<double> leave_one_out_scores(const ConstTensorView& features,
                                                          Progress* progress = nullptr) const;
   /// Whether n allows leave_one_out_scores.
@@ -78,6 +88,10 @@ class FeatureScorer {
   /// Makes the gallery of the reference, for the rules that search it.
   void set_reference(Tensor reference);
   [[nodiscard]] std::vector<double> center_scores(const ConstTensorView& features) const;
+  /// Centers of prepared features.
+  [[nodiscard]] Tensor centers_of(const ConstTensorView& features, Progress* progress) const;
+  [[nodiscard]] std::vector<double> left_out_fold_scores(const ConstTensorView& features,
+                                                         Progress* progress) const;
 
   Device* device_;
   ScoreOptions options_;

@@ -29,8 +29,9 @@ std::string Spade::description() const {
   for (const int64_t layer : options_.pyramid.layers) layers += text(layers.empty() ? "" : ",", layer);
   return text("spade: layers ", layers, options_.pyramid.concatenate ? " concatenated, " : " summed, ",
               score_rule_name(options_.pixel.rule), ", k=", options_.pixel.k, ", gallery ",
-              options_.nearest_images > 0 ? text("of the ", options_.nearest_images, " nearest images")
-                                          : std::string("of all images"),
+              options_.clusters > 0         ? text("of ", options_.clusters, " K-means centers per layer")
+              : options_.nearest_images > 0 ? text("of the ", options_.nearest_images, " nearest images")
+                                            : std::string("of all images"),
               ", sigma ", options_.sigma, ", image score ", image_rule_name(options_.image_rule), "; ",
               nn::describe(network_->config()));
 }
@@ -134,7 +135,8 @@ Spade::Scored Spade::make_maps(const std::vector<ConstTensorView>& levels, int64
     map.values.resize(sum.size());
     std::transform(sum.begin(), sum.end(), map.values.begin(),
                    [](double value) { return static_cast<float>(value); });
-    scored.nearest[static_cast<size_t>(i)] = nearest_pixel(map, distances, indices, i);
+    if (finds_training_pixels())
+      scored.nearest[static_cast<size_t>(i)] = nearest_pixel(map, distances, indices, i);
   });
   return scored;
 }
@@ -179,7 +181,7 @@ void Spade::score_each(const data::ImageSet& images, const ExtractOptions& extra
       result.index = batch.indices[i];
       result.score = scorer_ ? scores[i] : double{map_maximum(scored.maps[i])};
       result.map = std::move(scored.maps[i]);
-      result.nearest = scored.nearest[i];
+      if (finds_training_pixels()) result.nearest = scored.nearest[i];
       sink(result);
     }
   });

@@ -10,11 +10,15 @@
 //                                      s_l(p) = sum_j |f_l(p) - n_j|^2         (knn-sum-sq)
 //
 // over the kappa nearest n_j of all training pixels, or of the pixels of the K training images whose pooled
-// features are nearest (arXiv 2005.02357).
+// features are nearest (arXiv 2005.02357), or of N centers per layer that K-means (kernels/kmeans.h) makes of
+// all training pixels (the paper's section 4.3.3, with N = 50): scoring then costs the same for any number of
+// training images, and no longer knows which training pixel was nearest.
 //
 // Calibration: training images drawn by the seed are left out in turn, or held out of the gallery for good.
 // With the gallery of all images the former keeps the promise exactly, as docs/decisions/threshold.md argues:
 // one image more can only bring the nearest pixels nearer, and map and maximum rise with every distance.
+// Centers would have to be found anew for every image that is left out: with them there is a threshold only
+// from images that are held out.
 #pragma once
 
 #include <memory>
@@ -43,6 +47,7 @@ struct SpadeOptions {
   ScoreOptions image;
   ImageRule image_rule = ImageRule::kPooledKnn;
   int64_t nearest_images = 0;  ///< K; 0: pixels of all training images
+  int64_t clusters = 0;        ///< N; 0: the pixels themselves
   double sigma = 5;            ///< in pixels of the map
   data::ImageTransform transform;
   /// Nothing: 5 %, or the smallest rate that the calibration can promise.
@@ -52,7 +57,7 @@ struct SpadeOptions {
   int64_t calibration_images = 100;
   /// So many training images are kept out of the gallery and used for calibration alone.
   int64_t held_out_images = 0;
-  uint64_t seed = 0;  ///< of the draw of calibration images
+  uint64_t seed = 0;  ///< of the draw of calibration images, and of K-means
 };
 
 /// Where a fit may put what it works with.
@@ -80,6 +85,7 @@ class Spade final : public Detector {
   [[nodiscard]] const nn::ResnetConfig& architecture() const override { return network_->config(); }
   [[nodiscard]] int64_t training_count() const override { return training_count_; }
   [[nodiscard]] bool makes_maps() const override { return true; }
+  [[nodiscard]] bool finds_training_pixels() const override { return options_.clusters == 0; }
   void score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
                   Progress* progress) const override;
   [[nodiscard]] const std::optional<Threshold>& threshold() const override { return threshold_; }
@@ -92,7 +98,7 @@ class Spade final : public Detector {
 
   [[nodiscard]] const SpadeOptions& options() const { return options_; }
   [[nodiscard]] const std::vector<PyramidLevel>& levels() const { return levels_; }
-  /// Training pixels in all levels.
+  /// Training pixels in all levels, or centers.
   [[nodiscard]] int64_t gallery_pixels() const;
   /// Bytes of the gallery's features.
   [[nodiscard]] int64_t gallery_bytes() const;

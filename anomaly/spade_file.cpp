@@ -1,5 +1,5 @@
 // Spade's part of the fitted-model file. Each image's pixels are a tensor of their own, so that writing and
-// reading need never hold more than one of them beside the model.
+// reading need never hold more than one of them beside the model. K-means centers are one tensor per level.
 #include <utility>
 
 #include "anomaly/spade.h"
@@ -11,13 +11,14 @@ namespace {
 
 constexpr const char* kNetworkPrefix = "network/";
 
-/// "gallery/layer1/000123", or "gallery/concatenated/000123".
+/// "gallery/layer1/000123", or "gallery/concatenated/000123"; of centers "centers/layer1".
 std::string gallery_name(const SpadeOptions& options, const PyramidLevel& level, int64_t image) {
+  const std::string layer =
+      options.pyramid.concatenate ? std::string("concatenated") : text("layer", level.layer);
+  if (options.clusters > 0) return "centers/" + layer;
   const std::string number = std::to_string(image);
   constexpr size_t kDigits = 6;
-  return text("gallery/",
-              options.pyramid.concatenate ? std::string("concatenated") : text("layer", level.layer), "/",
-              std::string(kDigits - std::min(kDigits, number.size()), '0'), number);
+  return text("gallery/", layer, "/", std::string(kDigits - std::min(kDigits, number.size()), '0'), number);
 }
 
 /// The model's pixels as named tensors, read one image at a time.
@@ -71,7 +72,8 @@ void Spade::save(const std::string& path, const NamedTensors& weights, const Fit
   fields["option.nearest_images"] = std::to_string(options_.nearest_images);
   fields["option.sigma"] = field_text(options_.sigma);
   fields["option.held_out_images"] = std::to_string(options_.held_out_images);
-  fields["gallery_images"] = std::to_string(galleries_[0].images());
+  if (options_.clusters > 0) fields["option.clusters"] = std::to_string(options_.clusters);
+  fields["gallery_images"] = std::to_string(training_count_ - options_.held_out_images);
   fields["training_count"] = std::to_string(training_count_);
   put_transform(fields, options_.transform);
   put_manifest(fields, manifest);
@@ -118,6 +120,7 @@ SpadeOptions read_options(const FittedModelFile& file) {
   options.image.k = file.integer_field("option.k", 1, INT64_MAX);
   options.image.normalize = file.flag_field("option.normalize");
   options.nearest_images = file.integer_field("option.nearest_images", 0, INT32_MAX);
+  if (file.has("option.clusters")) options.clusters = file.integer_field("option.clusters", 1, INT32_MAX);
   options.sigma = file.real_field("option.sigma");
   PANDA_CHECK(options.sigma >= 0 && options.sigma <= 1000, "option.sigma is ", options.sigma,
               ", expected 0 to 1000");
@@ -136,15 +139,16 @@ std::vector<double> read_values(const FittedModelFile& file, const char* name) {
 /// Images [begin, end) of one level out of the file.
 Tensor read_gallery(const FittedModelFile& file, const SpadeOptions& options, const PyramidLevel& level,
                     int64_t begin, int64_t end) {
-  Tensor rows(host(), DType::kF32, {(end - begin) * level.pixels(), level.channels}, "gallery block");
+  const int64_t pixels = options.clusters > 0 ? options.clusters : level.pixels();
+  Tensor rows(host(), DType::kF32, {checked_mul(end - begin, pixels), level.channels}, "gallery block");
   for (int64_t i = begin; i < end; ++i) {
     const std::string name = gallery_name(options, level, i);
     const Tensor image = file.load(name, DType::kF32, 2);
-    if (image.shape() != Shape{level.pixels(), level.channels}) {
+    if (image.shape() != Shape{pixels, level.channels}) {
       throw FormatError(file.source(), text("the model's tensor '", name, "' is ", image.shape(),
-                                            ", expected ", level.pixels(), "x", level.channels));
+                                            ", expected ", pixels, "x", level.channels));
     }
-    copy(image, rows.view().rows((i - begin) * level.pixels(), (i - begin + 1) * level.pixels()));
+    copy(image, rows.view().rows((i - begin) * pixels, (i - begin + 1) * pixels));
   }
   return rows;
 }
@@ -167,10 +171,19 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
         device, feature_config(parameters, model.options_.transform), parameters);
     const int64_t size = model.options_.transform.crop;
     model.levels_ = pyramid_levels(model.network_->config(), model.options_.pyramid, size, size);
+    // Centers are few, and stay in memory.
+    const int64_t clusters = model.options_.clusters;
     int64_t bytes = 0;
     for (const PyramidLevel& level : model.levels_)
       bytes = checked_add(bytes, checked_mul(n, checked_mul(level.pixels(), level.channels * 4)));
     for (const PyramidLevel& level : model.levels_) {
+      if (clusters > 0) {
+        const Tensor centers = read_gallery(*file, model.options_, level, 0, 1);
+        model.galleries_.emplace_back(device, 1, clusters, level.channels);
+        model.galleries_.back().set(0, centers);
+        model.galleries_.back().prepare();
+        continue;
+      }
       // Every image is looked at once, so that a model that lacks one is refused here.
       if (bytes <= load.gallery_bytes) {
         PixelGallery gallery(device, n, level.pixels(), level.channels);

@@ -1,4 +1,4 @@
-// Spade's fit: galleries, then calibration.
+// Spade's fit: galleries, K-means of them if so asked, then calibration.
 #include <algorithm>
 #include <utility>
 
@@ -32,7 +32,14 @@ void Spade::check_options(const SpadeOptions& options, int64_t n) {
   PANDA_CHECK(options.nearest_images >= 0 && options.held_out_images >= 0 && options.calibration_images >= 0,
               "spade: a negative number of images");
   const int64_t gallery = n - options.held_out_images;
-  const int64_t left_out = options.held_out_images == 0 && options.calibration_images > 0 ? 1 : 0;
+  PANDA_CHECK(options.clusters >= 0, "spade: clusters=", options.clusters, ", expected 0 or more");
+  PANDA_CHECK(options.clusters == 0 || options.nearest_images == 0,
+              "spade: centers are of the pixels of all images, so clusters=", options.clusters,
+              " excludes a gallery of the ", options.nearest_images, " nearest images");
+  PANDA_CHECK(options.clusters == 0 || options.clusters >= options.pixel.k, "spade: ", options.clusters,
+              " centers are fewer than the k=", options.pixel.k, " of pixels");
+  const bool leaves_out = options.held_out_images == 0 && options.clusters == 0;
+  const int64_t left_out = leaves_out && options.calibration_images > 0 ? 1 : 0;
   const int64_t needed = std::max({int64_t{1}, options.nearest_images,
                                    options.image_rule == ImageRule::kPooledKnn ? options.image.k : 1});
   PANDA_CHECK(
@@ -40,9 +47,12 @@ void Spade::check_options(const SpadeOptions& options, int64_t n) {
       options.held_out_images > 0 ? text(", ", options.held_out_images, " of them held out,") : std::string(),
       " are fewer than the ", needed, " that the options ask for");
   if (!options.false_alarm_rate) return;
-  const int64_t calibration = options.held_out_images > 0    ? options.held_out_images
-                              : gallery - left_out >= needed ? std::min(n, options.calibration_images)
-                                                             : 0;
+  const int64_t calibration = options.held_out_images > 0 ? options.held_out_images
+                              : leaves_out && gallery - left_out >= needed
+                                  ? std::min(n, options.calibration_images)
+                                  : 0;
+  PANDA_CHECK(options.clusters == 0 || calibration >= 1,
+              "spade: with clusters there is a threshold only from images that are held out");
   PANDA_CHECK(calibration >= 1, "spade: ", n, " training images are too few for a threshold");
   static_cast<void>(
       conformal_threshold(std::vector<double>(static_cast<size_t>(calibration)), *options.false_alarm_rate));
@@ -67,17 +77,28 @@ class SpadeFit {
     for (int64_t i = 0; i < training.size(); ++i) {
       if (!std::binary_search(held_out_.begin(), held_out_.end(), i)) gallery_images_.push_back(i);
     }
+    for (const PyramidLevel& level : model_.levels_) {
+      const int64_t pixels = checked_mul(static_cast<int64_t>(gallery_images_.size()), level.pixels());
+      PANDA_CHECK(options.clusters <= pixels, "spade: ", options.clusters, " clusters of the ", pixels,
+                  " pixels of ", gallery_images_.size(), " images at layer ", level.layer,
+                  ", expected no more than pixels");
+    }
   }
 
   Spade run() {
     make_galleries();
     fill_galleries();
+    if (model_.options_.clusters > 0) {
+      cluster_galleries();
+    } else {
+      for (PixelGallery& gallery : model_.galleries_) gallery.prepare();
+    }
     if (model_.options_.image_rule == ImageRule::kPooledKnn) {
       model_.scorer_ = FeatureScorer::fit(*model_.device_, model_.pooled_, model_.options_.image);
     }
     if (!held_out_.empty()) {
       calibrate_on_held_out();
-    } else {
+    } else if (model_.options_.clusters == 0) {
       calibrate_leaving_out();
     }
     std::sort(model_.calibration_scores_.begin(), model_.calibration_scores_.end());
@@ -134,7 +155,12 @@ class SpadeFit {
       if (model_.needs_pooled())
         copy(features.pooled, model_.pooled_.view().rows(batch.first, batch.first + count));
     });
-    for (PixelGallery& gallery : model_.galleries_) gallery.prepare();
+  }
+
+  void cluster_galleries() {
+    for (PixelGallery& gallery : model_.galleries_)
+      gallery = gallery.clustered(model_.options_.clusters, model_.options_.seed, progress_);
+    files_.clear();
   }
 
   void calibrate_on_held_out() {

@@ -90,10 +90,23 @@ std::vector<OptionSpec> fit_options() {
        .value_name = "RULE",
        .default_value = "",
        .summary = "how far an image is from the normal ones",
-       .detail = "knn-sum-sq: the sum of the squared distances to the k nearest training images. knn-mean: "
-                 "the mean of the distances. center: "
-                 "the squared distance to the mean of the training images.",
-       .choices = {"knn-sum-sq", "knn-mean", "center"}},
+       .detail =
+           "knn-sum-sq: the sum of the squared distances to the k nearest training images. knn-mean: "
+           "the mean of the distances. center: "
+           "the squared distance to the mean of the training images. kmeans: dn2: that to the nearest of "
+           "--clusters centers of them.",
+       .choices = {"knn-sum-sq", "knn-mean", "center", "kmeans"}},
+      {.name = "clusters",
+       .kind = OptionKind::kInteger,
+       .value_name = "N",
+       .default_value = "",
+       .summary =
+           "dn2 --score kmeans, spade: compare with N K-means centers of the training images, or pixels",
+       .detail = "Scoring then costs the same for any number of training images; the paper takes 50. Centers "
+                 "are drawn and found by --seed. spade finds N for each layer, and its threshold comes from "
+                 "images that are held out (--hold-out).",
+       .minimum = 1,
+       .maximum = 1'000'000'000},
       {.name = "normalize",
        .kind = OptionKind::kFlag,
        .value_name = "",
@@ -142,6 +155,8 @@ anomaly::Dn2Options dn2_options(const ParsedOptions& options) {
   dn2.score.rule =
       options.text("preset") == "paper" ? anomaly::ScoreRule::kKnnMean : anomaly::ScoreRule::kKnnSumSq;
   if (options.has("score")) dn2.score.rule = anomaly::score_rule_from_name(options.text("score"));
+  if (options.has("clusters")) dn2.score.clusters = options.integer("clusters");
+  dn2.score.seed = static_cast<uint64_t>(options.integer("seed"));
   if (options.has("false-alarm-rate")) dn2.false_alarm_rate = options.real("false-alarm-rate");
   dn2.transform.resize = options.integer("resize");
   dn2.transform.crop = options.integer("crop");
@@ -153,6 +168,18 @@ void check_flags(const ParsedOptions& options) {
   if (options.integer("crop") > options.integer("resize")) {
     throw UsageError(
         text("--crop ", options.integer("crop"), " is larger than --resize ", options.integer("resize")));
+  }
+  const std::string& method = options.positionals()[0];
+  const bool kmeans = options.has("score") && options.text("score") == "kmeans";
+  if (kmeans && method != "dn2") {
+    throw UsageError(text("--score kmeans is for dn2, not for ", method,
+                          method == "spade" ? " (its pixels have --clusters)" : ""));
+  }
+  if (kmeans && !options.has("clusters")) throw UsageError("--score kmeans: expected --clusters N");
+  if (options.has("clusters") && !kmeans && method != "spade") {
+    throw UsageError(text(
+        "--clusters is for dn2 --score kmeans and for spade",
+        method == "dn2" ? ", but the score is of neighbours or the center" : text(", not for ", method)));
   }
 }
 
@@ -188,6 +215,8 @@ Json fit_json(const std::string& path, const anomaly::Dn2& model,
           {"arch", model.architecture().arch},
           {"k", options.score.k},
           {"score", anomaly::score_rule_name(options.score.rule)},
+          {"clusters",
+           options.score.rule == anomaly::ScoreRule::kKmeans ? Json(options.score.clusters) : Json(nullptr)},
           {"normalize", options.score.normalize},
           {"n_train", model.training_count()},
           {"threshold", threshold_json(threshold)},
@@ -206,7 +235,7 @@ int run_fit_dn2(const ParsedOptions& options, Context& context, const FitInput& 
   std::optional<ChosenThreshold> threshold;
   if (model.threshold()) {
     threshold = {model.threshold()->value, model.threshold()->false_alarm_rate,
-                 anomaly::Dn2::meaning(*model.threshold())};
+                 model.threshold_text(*model.threshold())};
   } else {
     context.warn(text(image_count(model.training_count()),
                       " are too few for a threshold: the model scores, but does not judge"));
@@ -258,6 +287,8 @@ CommandSpec fit_spec() {
       .options = fit_options(),
       .examples = {"panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
                    "panda fit spade --data toothbrush --weights resnet50.safetensors --out toothbrush.panda",
+                   "panda fit spade --clusters 50 --data toothbrush --weights resnet18.safetensors --out "
+                   "fast.panda",
                    "panda fit panda-early --data fabric --weights resnet18.safetensors --out fabric.panda",
                    "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
                    "r18.safetensors --out cat.panda"}};
@@ -278,7 +309,8 @@ int run_fit(const ParsedOptions& options, Context& context) {
   const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const weights::ByteSourcePtr source = weights::weights_source(weights_path);
-  const std::unique_ptr<NamedTensors> weights = weights::with_torchvision_names(weights::open_weights(source));
+  const std::unique_ptr<NamedTensors> weights =
+      weights::with_torchvision_names(weights::open_weights(source));
   check_architecture(options, *weights);
   const data::Dataset dataset = open_dataset(options, true, false);
   context.detail(dataset.description);

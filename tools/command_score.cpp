@@ -93,6 +93,12 @@ class ScoreRun {
         printer_(context.out, context.format, score_fields(explain_)) {
     if (explain_ && !model.makes_maps())
       throw UsageError(text("--explain: a model of ", model.method(), " has no pixels (spade has)"));
+    if (explain_ && !model.finds_training_pixels()) {
+      throw UsageError(
+          text("--explain: the model compares with K-means centers, which are no training pixels "
+               "(fit ",
+               model.method(), " without --clusters)"));
+    }
     if (options.has("maps")) writer_.emplace(options.text("maps"), map_scale(options, model));
   }
 

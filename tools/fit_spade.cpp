@@ -3,6 +3,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "anomaly/adapted_fit.h"
 #include "anomaly/spade.h"
 #include "kernels/tensor/file.h"
 #include "tools/dataset_options.h"
@@ -36,7 +37,7 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-anomaly::SpadeOptions parsed_options(const ParsedOptions& options) {
+anomaly::SpadeOptions parsed_options(const ParsedOptions& options, int64_t training_images) {
   anomaly::SpadeOptions spade;
   spade.pyramid.layers = options.integers("layers");
   spade.pyramid.concatenate = options.text("combine") == "concatenate";
@@ -52,7 +53,12 @@ anomaly::SpadeOptions parsed_options(const ParsedOptions& options) {
   if (options.has("score")) spade.image.rule = anomaly::score_rule_from_name(options.text("score"));
   if (options.has("false-alarm-rate")) spade.false_alarm_rate = options.real("false-alarm-rate");
   spade.calibration_images = options.integer("calibration-images");
-  if (options.has("hold-out")) spade.held_out_images = options.integer("hold-out");
+  if (options.has("clusters")) spade.clusters = options.integer("clusters");
+  if (options.has("hold-out")) {
+    spade.held_out_images = options.integer("hold-out");
+  } else if (spade.clusters > 0 && spade.calibration_images > 0) {
+    spade.held_out_images = anomaly::default_held_out(training_images);
+  }
   spade.seed = static_cast<uint64_t>(options.integer("seed"));
   spade.transform.resize = options.integer("resize");
   spade.transform.crop = options.integer("crop");
@@ -122,7 +128,8 @@ std::vector<OptionSpec> spade_options() {
        .default_value = "",
        .summary = "spade, panda-*, jo: keep N training images for the threshold alone",
        .detail = "Without it, spade leaves images out in turn, which promises the same where the gallery is "
-                 "of all images. Methods that train hold out a tenth (at least 19, at most 100 and a "
+                 "of all images. Methods that train, and spade with --clusters, hold out a tenth (at least "
+                 "19, at most 100 and a "
                  "quarter of the images); with 0 there is no threshold.",
        .minimum = 0,
        .maximum = 1'000'000'000},
@@ -140,7 +147,7 @@ std::vector<OptionSpec> spade_options() {
 int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput& input, StageTimes& times) {
   const std::string& path = options.text("out");
   const anomaly::Spade model = anomaly::Spade::fit(
-      input.device, input.weights, input.training, parsed_options(options),
+      input.device, input.weights, input.training, parsed_options(options, input.training.size()),
       extract_options(options, input.device), {gallery_bytes(options), directory_of(path)}, &times);
   model.save(path, input.weights, input.manifest);
   times.add("writing");
@@ -167,6 +174,8 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
                        {"layers", spade.pyramid.layers},
                        {"combine", options.text("combine")},
                        {"gallery", options.text("gallery")},
+                       {"clusters", spade.clusters > 0 ? Json(spade.clusters) : Json(nullptr)},
+                       {"n_held_out", spade.held_out_images},
                        {"gallery_pixels", model.gallery_pixels()},
                        {"gallery_bytes", model.gallery_bytes()},
                        {"sigma", spade.sigma},
@@ -185,8 +194,11 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
            {"method", model.description()},
            {"data", input.data_description},
            {"fitted on",
-            text(image_count(model.training_count()), ": ", model.gallery_pixels(), " pixels, ",
-                 megabytes(model.gallery_bytes()), model.gallery_in_memory() ? "" : ", worked on from disk")},
+            text(image_count(model.training_count() - spade.held_out_images), ": ", model.gallery_pixels(),
+                 spade.clusters > 0 ? " centers, " : " pixels, ", megabytes(model.gallery_bytes()),
+                 model.gallery_in_memory() ? "" : ", worked on from disk",
+                 spade.held_out_images > 0 ? text(", ", spade.held_out_images, " held out for the threshold")
+                                           : std::string())},
            {"threshold", threshold ? threshold->meaning : "none"},
            {"of pixels", pixel_text},
            {"time", text(times.table_text(), " (",

@@ -182,6 +182,48 @@ TEST_F(Detector, FollowsItsScoringFlags) {
   }
 }
 
+TEST_F(Detector, ScoresByKmeansCenters) {
+  const TemporaryDirectory folder;
+  const Json fitted = json_of(fit(folder.path("m"), {"--score", "kmeans", "--clusters", "6"}));
+  EXPECT_EQ(fitted.at("score"), "kmeans");
+  EXPECT_EQ(fitted.at("clusters"), 6);
+  EXPECT_EQ(fitted.at("threshold").at("meaning").get<std::string>().substr(0, 15), "about, at most ");
+  // As many centers as images are the images themselves.
+  json_of(fit(folder.path("1"), {"--k", "1"}));
+  ASSERT_EQ(run_panda_command(fit(folder.path("24"), {"--score", "kmeans", "--clusters", "24"})).exit_code,
+            0);
+  EXPECT_EQ(json_of({"eval", folder.path("24"), "--data", set()}).at("per_image"),
+            json_of({"eval", folder.path("1"), "--data", set()}).at("per_image"));
+  for (const Json& image : json_of({"score", folder.path("m"), set() + "/test"}))
+    EXPECT_EQ(image.at("anomalous"),
+              image.at("score").get<double>() > fitted.at("threshold").at("value").get<double>());
+  // The same fit writes the same bytes for any number of threads; another seed finds other centers.
+  ASSERT_EQ(
+      run_panda_command(fit(folder.path("n"), {"--score", "kmeans", "--clusters", "6", "--threads", "1"}))
+          .exit_code,
+      0);
+  EXPECT_TRUE(content_of(folder.path("m")) == content_of(folder.path("n")));
+  const Json other = json_of(fit(folder.path("o"), {"--score", "kmeans", "--clusters", "6", "--seed", "9"}));
+  EXPECT_NE(other.at("threshold").at("value"), fitted.at("threshold").at("value"));
+
+  const auto refused = [&](const Words& more, const std::string& part) {
+    const Outcome outcome = run_panda_command(fit(folder.path("x"), more));
+    EXPECT_EQ(outcome.exit_code, 2) << part;
+    EXPECT_EQ(outcome.error_lines(), 1) << outcome.standard_error;
+    EXPECT_NE(outcome.standard_error.find(part), std::string::npos) << outcome.standard_error;
+  };
+  refused({"--score", "kmeans"}, "--score kmeans: expected --clusters N");
+  refused({"--clusters", "5"}, "--clusters is for dn2 --score kmeans and for spade, but the score is of");
+  refused({"--score", "kmeans", "--clusters", "25"}, "dn2: 24 training images are fewer than clusters=25");
+  refused({"--score", "kmeans", "--clusters", "0"}, "--clusters");
+  Words words = fit(folder.path("x"), {"--score", "kmeans", "--clusters", "5"});
+  words[1] = "panda-early";
+  const Outcome outcome = run_panda_command(words);
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_NE(outcome.standard_error.find("--score kmeans is for dn2, not for panda-early"), std::string::npos)
+      << outcome.standard_error;
+}
+
 TEST_F(Detector, PrintsTablesForPeopleAndCsv) {
   const Outcome evaluated = run_panda_command({"eval", model(), "--data", set()});
   for (const char* part : {"ROCAUC", "at most 5 % of normal images", "false alarms",

@@ -148,6 +148,27 @@ TEST_F(SpadeCommand, FollowsItsFlags) {
   expect_refused(fit(folder.path("n"), {"--layers", "3,2"}), "rising numbers");
 }
 
+TEST_F(SpadeCommand, ComparesWithKmeansCentersWhenAsked) {
+  const TemporaryDirectory folder;
+  const Json fitted = json_of(fit(folder.path("m"), {"--clusters", "5"}));
+  EXPECT_EQ(fitted.at("clusters"), 5);
+  EXPECT_EQ(fitted.at("gallery_pixels"), 3 * 5);
+  EXPECT_EQ(fitted.at("n_train"), 24);
+  EXPECT_EQ(fitted.at("n_held_out"), 6);  // a quarter of the 24
+  const std::string meaning = fitted.at("pixel_threshold").at("meaning");
+  EXPECT_NE(meaning.find("held out of the fit"), std::string::npos) << meaning;
+  const Json result = json_of({"eval", folder.path("m"), "--data", set()});
+  EXPECT_TRUE(result.at("pixel_auroc").is_number() && result.at("pro").is_number());
+  EXPECT_EQ(json_of({"score", folder.path("m"), set() + "/test"}).size(), 16U);
+  expect_refused({"score", folder.path("m"), set() + "/test", "--explain"},
+                 "--explain: the model compares with K-means centers");
+  expect_refused(fit(folder.path("n"), {"--clusters", "5", "--gallery", "nearest:5"}),
+                 "clusters=5 excludes a gallery of the 5 nearest images");
+  expect_refused(fit(folder.path("n"), {"--clusters", "100"}), "100 clusters of the 72 pixels of 18 images");
+  expect_refused(fit(folder.path("n"), {"--score", "kmeans", "--clusters", "5"}),
+                 "--score kmeans is for dn2, not for spade");
+}
+
 TEST_F(SpadeCommand, SkipsBadImagesWhenAsked) {
   const TemporaryDirectory folder;
   fs::copy(set(), folder.path("set"), fs::copy_options::recursive);

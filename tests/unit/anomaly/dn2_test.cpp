@@ -158,10 +158,12 @@ TEST(Dn2, ScoresTheSameAfterSavingAndLoading) {
   const auto device = make();
   const auto weights = small_weights();
   const NoiseImages queries(5, true, 2);
-  for (const ScoreRule rule : {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter}) {
+  for (const ScoreRule rule :
+       {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter, ScoreRule::kKmeans}) {
     for (const int64_t channels : {3, 1}) {
       Dn2Options options = small_options();
       options.score = {rule, 3, rule != ScoreRule::kKnnMean};
+      options.score.clusters = 4;
       options.transform.channels = channels;
       options.false_alarm_rate = 0.2;
       const Dn2 model = Dn2::fit(*device, weights, NoiseImages(12, false, 1), options);
@@ -218,7 +220,28 @@ TEST(Dn2, PromisesWhatItsImagesAllow) {
   EXPECT_EQ(model.threshold_for(0.5).value, model.calibration_scores()[9]);
   EXPECT_NE(failure_of([&] { static_cast<void>(model.threshold_for(0.01)); }).find("needs 99 images"),
             std::string::npos);
-  EXPECT_NE(Dn2::meaning(*model.threshold()).find("at most 5 %"), std::string::npos);
+  EXPECT_NE(model.threshold_text(*model.threshold()).find("at most 5 %"), std::string::npos);
+}
+
+TEST(Dn2, ByKmeansRanksAnomaliesAndSaysWhatItPromises) {
+  const auto weights = small_weights();
+  Dn2Options options = small_options();
+  options.score = {.rule = ScoreRule::kKmeans, .clusters = 5, .seed = 2};
+  std::vector<double> scores;
+  for (const int threads : {1, 3}) {
+    const auto device = make("cpu", threads);
+    const Dn2 model = Dn2::fit(*device, weights, NoiseImages(30, false, 1), options);
+    const std::vector<double> normal = model.score(NoiseImages(10, false, 2));
+    const std::vector<double> anomalous = model.score(NoiseImages(10, true, 3));
+    EXPECT_LT(*std::max_element(normal.begin(), normal.end()),
+              *std::min_element(anomalous.begin(), anomalous.end()));
+    ASSERT_TRUE(model.threshold().has_value());
+    for (const double score : anomalous) EXPECT_GT(score, model.threshold()->value);
+    EXPECT_EQ(model.threshold_text(*model.threshold()).substr(0, 19), "about, at most 5 % ");
+    EXPECT_EQ(model.description().substr(0, 24), "dn2: kmeans, 5 clusters;");
+    if (scores.empty()) scores = anomalous;
+    EXPECT_EQ(scores, anomalous);
+  }
 }
 
 /// Fails if an image is asked for.
@@ -237,6 +260,11 @@ TEST(Dn2, RefusesTooFewImagesBeforeReadingAny) {
   Dn2Options options = small_options();
   EXPECT_EQ(failure(1, options), "dn2: 1 training image is fewer than k=2");
   EXPECT_EQ(failure(0, options), "dn2: 0 training images are fewer than k=2");
+  options.score = {.rule = ScoreRule::kKmeans, .clusters = 7};
+  EXPECT_EQ(failure(6, options), "dn2: 6 training images are fewer than clusters=7");
+  options.false_alarm_rate = 0.2;
+  EXPECT_EQ(failure(7, options), "dn2: 7 training images are too few for a threshold with clusters=7");
+  options = small_options();
   options.score.k = 50;
   EXPECT_EQ(failure(49, options), "dn2: 49 training images are fewer than k=50");
   options.score.k = 2;

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "anomaly/threshold.h"
 #include "kernels/device_registry.h"
+#include "kernels/kmeans.h"
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/random.h"
 
@@ -167,6 +169,78 @@ TEST_P(Scoring, IsRebuiltFromItsReference) {
   }
 }
 
+ScoreOptions kmeans_options(int64_t clusters, bool normalize = false) {
+  return {.rule = ScoreRule::kKmeans, .normalize = normalize, .clusters = clusters, .seed = 5};
+}
+
+TEST_P(Scoring, ByKmeansIsTheDistanceToTheNearestOfTheCenters) {
+  const Tensor features = random_features(20, 60, 7);
+  const Tensor queries = random_features(21, 9, 7);
+  for (const bool normalize : {false, true}) {
+    const FeatureScorer scorer = FeatureScorer::fit(*device_, features, kmeans_options(6, normalize));
+    const Tensor centers = clone_to(scorer.reference(), host(), "centers");
+    ASSERT_EQ(centers.shape(), (Shape{6, 7}));
+    if (!normalize) {  // and the centers are those of K-means
+      const kernels::KmeansResult found =
+          kernels::kmeans(*device_, kernels::KmeansPoints::of(features), {.k = 6, .seed = 5});
+      for (int64_t i = 0; i < centers.numel(); ++i)
+        EXPECT_EQ(centers.data<float>()[i], found.centers.data<float>()[i]);
+      const std::vector<double> scores = scorer.score(queries);
+      for (int64_t i = 0; i < 9; ++i) {
+        const double expected =
+            score_by_definition(ScoreRule::kKnnSumSq, queries.data<float>() + i * 7, centers, 1);
+        EXPECT_GT(expected, 0);
+        EXPECT_TRUE(std::abs(scores[static_cast<size_t>(i)] - expected) <= 64 * 0x1p-53 * expected);
+      }
+    } else {  // centers of unit vectors lie inside the sphere, and a length does not matter
+      Tensor longer = clone_to(queries, host(), "queries");
+      for (int64_t i = 0; i < longer.numel(); ++i) longer.data<float>()[i] *= 4;
+      EXPECT_EQ(scorer.score(longer), scorer.score(queries));
+      for (const double score : scorer.score(queries)) EXPECT_TRUE(score > 0 && score <= 4);
+    }
+    const FeatureScorer rebuilt(*device_, scorer.reference(), kmeans_options(6, normalize));
+    EXPECT_EQ(rebuilt.score(queries), scorer.score(queries));
+  }
+}
+
+TEST_P(Scoring, ByAsManyCentersAsImagesIsTheNearestImage) {
+  const Tensor features = random_features(22, 11, 5);
+  const Tensor queries = random_features(23, 8, 5);
+  const FeatureScorer nearest = FeatureScorer::fit(*device_, features, {ScoreRule::kKnnSumSq, 1, false});
+  EXPECT_EQ(FeatureScorer::fit(*device_, features, kmeans_options(11)).score(queries),
+            nearest.score(queries));
+}
+
+TEST_P(Scoring, ByKmeansLeavesOneOutAsARefitWhereImagesAreFew) {
+  // No more images than folds: each is a fold of its own.
+  const Tensor features = random_features(24, kKmeansFolds, 4);
+  for (const bool normalize : {false, true}) {
+    const ScoreOptions options = kmeans_options(3, normalize);
+    const std::vector<double> left_out =
+        FeatureScorer::fit(*device_, features, options).leave_one_out_scores(features);
+    for (int64_t i = 0; i < kKmeansFolds; ++i) {
+      const FeatureScorer refit = FeatureScorer::fit(*device_, without_row(features, i), options);
+      EXPECT_EQ(left_out[static_cast<size_t>(i)], refit.score(features.view().rows(i, i + 1))[0]) << i;
+    }
+  }
+}
+
+TEST_P(Scoring, ByKmeansLeavesEveryImageOutOnce) {
+  // A lone image far away is a center of its own where it takes part, and is far from all centers otherwise.
+  Tensor features = random_features(25, 43, 3);
+  for (const int64_t lone : {0, 17, 42}) {
+    Tensor moved = clone_to(features, host(), "features");
+    for (int64_t j = 0; j < 3; ++j) moved.data<float>()[lone * 3 + j] = 1000;
+    const FeatureScorer scorer = FeatureScorer::fit(*device_, moved, kmeans_options(4));
+    EXPECT_EQ(scorer.score(moved)[static_cast<size_t>(lone)], 0);
+    const std::vector<double> left_out = scorer.leave_one_out_scores(moved);
+    for (int64_t i = 0; i < 43; ++i) {
+      EXPECT_TRUE(left_out[static_cast<size_t>(i)] > 0);
+      EXPECT_EQ(left_out[static_cast<size_t>(i)] > 1e6, i == lone) << i;
+    }
+  }
+}
+
 TEST_P(Scoring, StopsWhenInterrupted) {
   const Tensor features = random_features(10, 5, 4);
   const FeatureScorer scorer = FeatureScorer::fit(*device_, features, {});
@@ -197,6 +271,19 @@ TEST_P(Scoring, RefusesBadInput) {
   EXPECT_EQ(fit(random_features(1, 0, 4), {ScoreRule::kCenter, 2, false}),
             "scoring: there are no training images");
   EXPECT_EQ(fit(one, {ScoreRule::kCenter, 2, false}), "no error");
+  EXPECT_EQ(fit(one, kmeans_options(0)), "scoring: clusters=0, expected clusters >= 1");
+  EXPECT_EQ(fit(random_features(11, 3, 4), kmeans_options(4)),
+            "scoring: 3 training images are fewer than clusters=4");
+  EXPECT_EQ(message_of([&] {
+              static_cast<void>(FeatureScorer(*device_, random_features(11, 3, 4), kmeans_options(4)));
+            }),
+            "scoring: 3 centers, expected clusters=4");
+  EXPECT_EQ(
+      message_of([&] {
+        const Tensor four = random_features(11, 4, 4);
+        static_cast<void>(FeatureScorer::fit(*device_, four, kmeans_options(4)).leave_one_out_scores(four));
+      }),
+      "scoring: leaving one of 4 training images out leaves too few for clusters=4");
 
   Tensor broken = random_features(12, 3, 4);
   broken.data<float>()[6] = std::numeric_limits<float>::infinity();
@@ -214,8 +301,9 @@ INSTANTIATE_TEST_SUITE_P(Devices, Scoring, ::testing::Values("reference", "cpu")
 
 TEST(ScoreRuleNames, AreTheirInverse) {
   for (const ScoreRule rule : kRules) EXPECT_EQ(score_rule_from_name(score_rule_name(rule)), rule);
+  EXPECT_EQ(score_rule_from_name("kmeans"), ScoreRule::kKmeans);
   EXPECT_EQ(message_of([] { static_cast<void>(score_rule_from_name("mean")); }),
-            "unknown score rule 'mean', expected knn-sum-sq, knn-mean or center");
+            "unknown score rule 'mean', expected knn-sum-sq, knn-mean, center or kmeans");
 }
 
 TEST(LeaveOneOutThreshold, KeepsItsPromiseForNeighbourScores) {
@@ -238,6 +326,25 @@ TEST(LeaveOneOutThreshold, KeepsItsPromiseForNeighbourScores) {
     EXPECT_GE(measured, 0.02);  // conservative, not useless
     RecordProperty(std::string("false_alarm_rate_") + score_rule_name(rule), std::to_string(measured));
   }
+}
+
+TEST(LeaveOneOutThreshold, KeepsItsPromiseForKmeansCentersInASimulation) {
+  // docs/decisions/threshold.md: no theorem here, since centers of fewer images calibrate those of all.
+  const std::unique_ptr<Device> device = kernels::make_device({"reference", 1, ""});
+  constexpr int64_t kDraws = 1000;
+  constexpr int64_t kNormals = 39;
+  int64_t alarms = 0;
+  for (int64_t draw = 0; draw < kDraws; ++draw) {
+    const Tensor images = random_features(static_cast<uint64_t>(9000 + draw), kNormals + 1, 2);
+    const Tensor training = without_row(images, kNormals);
+    const FeatureScorer scorer = FeatureScorer::fit(*device, training, kmeans_options(4));
+    const double threshold = conformal_threshold(scorer.leave_one_out_scores(training), 0.1).value;
+    alarms += scorer.score(images.view().rows(kNormals, kNormals + 1))[0] > threshold;
+  }
+  const double measured = static_cast<double>(alarms) / kDraws;
+  std::printf("K-means: 10 %% promised, %.1f %% measured\n", 100 * measured);
+  EXPECT_LE(measured, 0.1 + 4 * std::sqrt(0.1 * 0.9 / kDraws));
+  EXPECT_GE(measured, 0.02);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/device_registry.h"
+#include "kernels/kmeans.h"
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/file.h"
 #include "kernels/tensor/random.h"
@@ -183,6 +184,111 @@ TEST(Spade, SearchesThePixelsOfTheNearestImagesAlone) {
   EXPECT_TRUE(test::compare_elementwise({map.begin(), map.end()}, expected, tolerance));
 }
 
+/// All training pixels of a layer, from a model that keeps them.
+Tensor stacked_pixels(const FittedModelFile& file, int64_t layer, int64_t images) {
+  std::vector<float> values;
+  int64_t width = 0;
+  for (int64_t i = 0; i < images; ++i) {
+    const Tensor image = file.load(text("gallery/layer", layer, "/00000", i), DType::kF32, 2);
+    width = image.shape()[1];
+    values.insert(values.end(), image.data<float>(), image.data<float>() + image.numel());
+  }
+  return Tensor::from<float>({static_cast<int64_t>(values.size()) / width, width}, values.data());
+}
+
+TEST(Spade, WithClustersComparesWithCentersOfAllPixels) {
+  const auto device = make();
+  const auto weights = small_weights();
+  const TemporaryDirectory folder;
+  const NoiseImages training(5, false, 1);
+  SpadeOptions options = small_options();
+  Spade::fit(*device, weights, training, options).save(folder.path("all"), weights, kManifest);
+  options.clusters = 7;
+  options.seed = 3;
+  const Spade model = Spade::fit(*device, weights, training, options);
+  model.save(folder.path("centers"), weights, kManifest);
+  EXPECT_EQ(model.gallery_pixels(), 3 * 7);
+  EXPECT_FALSE(model.threshold().has_value());
+
+  const FittedModelFile all(folder.path("all"));
+  const FittedModelFile few(folder.path("centers"));
+  const NoiseImages query(1, true, 2);
+  nn::Resnet network(*device, nn::resnet_config("resnet18", 0.125), weights);
+  const PyramidFeatures own =
+      extract_pyramid(network, options.transform.apply(query.load(0)), options.pyramid, false);
+  std::vector<double> expected(kSize * kSize, 0.0);
+  for (size_t l = 0; l < 3; ++l) {
+    const Tensor pixels = stacked_pixels(all, static_cast<int64_t>(l) + 1, 5);
+    const Tensor centers = few.load(text("centers/layer", l + 1), DType::kF32, 2);
+    const kernels::KmeansResult found =
+        kernels::kmeans(*device, kernels::KmeansPoints::of(pixels), {.k = 7, .seed = 3});
+    ASSERT_EQ(centers.shape(), found.centers.shape());
+    for (int64_t i = 0; i < centers.numel(); ++i)
+      EXPECT_EQ(centers.data<float>()[i], found.centers.data<float>()[i]) << "layer " << l + 1;
+    const PyramidLevel& level = model.levels()[l];
+    std::vector<double> grid;
+    for (int64_t p = 0; p < level.pixels(); ++p) {
+      double nearest = INFINITY;
+      for (int64_t j = 0; j < 7; ++j) {
+        double distance = 0;
+        for (int64_t c = 0; c < level.channels; ++c) {
+          const double difference = double{own.levels[l].data<float>()[p * level.channels + c]} -
+                                    double{centers.data<float>()[j * level.channels + c]};
+          distance += difference * difference;
+        }
+        nearest = std::min(nearest, distance);
+      }
+      grid.push_back(std::sqrt(nearest));
+    }
+    add_interpolated(grid, level.height, level.width, kSize, kSize, expected);
+  }
+  gaussian_smooth(expected, kSize, kSize, options.sigma);
+  const std::vector<ImageScore> scores = scores_of(model, query);
+  const std::vector<float>& map = scores[0].map->values;
+  std::vector<double> tolerance;
+  for (const double value : expected) tolerance.push_back(std::abs(value) * 0x1p-23);
+  EXPECT_TRUE(test::compare_elementwise({map.begin(), map.end()}, expected, tolerance));
+  EXPECT_FALSE(scores[0].nearest.has_value());
+}
+
+TEST(Spade, WithClustersGivesTheSameBitsFromDiskAndForAnyThreads) {
+  const auto weights = small_weights();
+  const NoiseImages training(8, false, 1);
+  const NoiseImages queries(3, true, 2);
+  const TemporaryDirectory folder;
+  SpadeOptions options = small_options();
+  options.clusters = 6;
+  options.held_out_images = 2;
+  std::vector<uint8_t> bytes;
+  std::vector<ImageScore> expected;
+  for (const int threads : {1, 3}) {
+    const auto device = make("cpu", threads);
+    for (const int64_t budget : {int64_t{1} << 30, int64_t{5000}}) {
+      const Spade model = Spade::fit(*device, weights, training, options, {.batch_size = threads + 1},
+                                     {budget, folder.path()});
+      EXPECT_TRUE(model.gallery_in_memory());
+      EXPECT_EQ(model.calibration_scores().size(), 2U);
+      EXPECT_EQ(model.threshold_text(*model.threshold()).substr(0, 12), "at most 33.3");
+      model.save(folder.path("model"), weights, kManifest);
+      if (bytes.empty()) {
+        bytes = read_file(folder.path("model"));
+        expected = scores_of(model, queries);
+      }
+      EXPECT_TRUE(bytes == read_file(folder.path("model"))) << threads << " threads, budget " << budget;
+      const auto loaded = load_detector(*device, folder.path("model"), {budget});
+      std::vector<ImageScore> actual;
+      loaded->score_each(
+          queries, {.batch_size = 2}, [&](const ImageScore& score) { actual.push_back(score); }, nullptr);
+      ASSERT_EQ(actual.size(), expected.size());
+      for (size_t i = 0; i < actual.size(); ++i) {
+        EXPECT_EQ(actual[i].map->values, expected[i].map->values);
+        EXPECT_EQ(actual[i].score, expected[i].score);
+      }
+      EXPECT_EQ(loaded->threshold()->value, model.threshold()->value);
+    }
+  }
+}
+
 TEST(Spade, ConcatenatesLayersOnTheFirstGrid) {
   const auto device = make();
   const auto weights = small_weights();
@@ -336,6 +442,28 @@ TEST(Spade, RefusesWhatItCannotDo) {
                         o.pyramid.layers = {2, 1};
                       }),
             "pyramid: layer 1 at place 2, expected rising numbers from 1 to 4");
+  EXPECT_EQ(
+      fit_error(5,
+                [](SpadeOptions& o) {
+                  o.clusters = 9;
+                  o.nearest_images = 3;
+                }),
+      "spade: centers are of the pixels of all images, so clusters=9 excludes a gallery of the 3 nearest "
+      "images");
+  EXPECT_EQ(fit_error(5,
+                      [](SpadeOptions& o) {
+                        o.clusters = 2;
+                        o.pixel.k = 3;
+                      }),
+            "spade: 2 centers are fewer than the k=3 of pixels");
+  EXPECT_EQ(fit_error(5, [](SpadeOptions& o) { o.clusters = 21; }),
+            "spade: 21 clusters of the 20 pixels of 5 images at layer 3, expected no more than pixels");
+  EXPECT_EQ(fit_error(5,
+                      [](SpadeOptions& o) {
+                        o.clusters = 2;
+                        o.false_alarm_rate = 0.5;
+                      }),
+            "spade: with clusters there is a threshold only from images that are held out");
   EXPECT_EQ(fit_error(5, [](SpadeOptions& o) { o.pixel.rule = ScoreRule::kCenter; }),
             "spade: pixels have no center, expected a kNN score");
   EXPECT_EQ(fit_error(5, [](SpadeOptions& o) { o.false_alarm_rate = 0.01; }).substr(0, 64),
