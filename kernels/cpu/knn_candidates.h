@@ -75,6 +75,8 @@ class KnnCandidates {
     items_[size_++] = candidate;
     return k_ <= kEagerK && bound_.offer(candidate.high) && lower_tau(bound_.value());
   }
+  /// A row whose bound tau() knows already.
+  void put(const KnnCandidate& candidate) { items_[size_++] = candidate; }
   [[nodiscard]] bool full() const { return size_ >= prune_at_; }
 
   /// An upper bound on the k-th smallest distance; infinite while fewer than k rows were seen.
