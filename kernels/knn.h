@@ -117,7 +117,8 @@ struct KnnOptions {
 
 struct KnnStatistics {
   KnnFilter filter = KnnFilter::kNone;  ///< what was used
-  int64_t survivors = 0;                ///< pairs that the filter left to be measured by D
+  int64_t kept_pairs = 0;               ///< pairs that the filter could not discard when it met them
+  int64_t survivors = 0;                ///< pairs that were left to be measured by D
   int64_t rescanned_rows = 0;           ///< query rows whose filter was given up
 };
 

@@ -12,6 +12,8 @@ namespace {
 /// Queries from which on preparing a gallery for one search pays: it reads each row a few times, the plain
 /// search once per query.
 constexpr int64_t kPreparedQueries = 24;
+/// Queries from which on a trial of the filter pays.
+constexpr int64_t kTriedQueries = 512;
 /// Rows prepared at a time in a search of a gallery that nobody prepared: their codes are bounded by this.
 constexpr int64_t kCodeBytes = int64_t{96} << 20;
 
@@ -26,7 +28,8 @@ void knn_search(Device& base, const KnnSearchArgs& args) {
   const KnnOptions options;
   const auto search = [&](const ConstTensorView& rows, int64_t k, const TensorView& distances,
                           const TensorView& indices, int64_t first_row) {
-    const CpuKnnIndex index(device, {rows, KnnMetric::kL2, filter, nullptr}, "knn_search", first_row);
+    const CpuKnnIndex index(device, {rows, KnnMetric::kL2, filter, nullptr}, "knn_search", first_row,
+                            nq < kTriedQueries);
     static_cast<void>(knn_certified_search(device, {.index = &index,
                                                     .kernel = "knn_search",
                                                     .queries = KnnRows(device, args.queries),

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/knn_search.h"
 #include "kernels/cpu/work.h"
 
 namespace panda::kernels::cpu {
@@ -120,18 +121,25 @@ void throw_not_finite(const char* kernel, const char* name, const KnnRows& rows,
 }
 
 CpuKnnIndex::CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, const char* kernel,
-                         int64_t first_row)
-    : metric_(args.metric),
-      automatic_(args.filter == KnnFilter::kAuto),
-      filter_(available_filter(device, args.filter, args.rows.shape()[1])),
-      code_(code_of(filter_)),
-      rows_(device, args.rows) {
+                         int64_t first_row, bool few_searches)
+    : metric_(args.metric), automatic_(args.filter == KnnFilter::kAuto), rows_(device, args.rows) {
+  set_filter(available_filter(device, args.filter, d()));
   check_rows(device, kernel, first_row);
   if (filter_ == KnnFilter::kNone || size() == 0) return;
   whole_numbers_ = rows_.dtype() == DType::kU8 && metric_ == KnnMetric::kL2 && code_ == KnnCode::kI8;
-  groups_ = ceil_div(d(), codes_per_group(code_));
   find_center();
   encode(device);
+  if (automatic_ && code_ == KnnCode::kI8 && !whole_numbers_ && !few_searches &&
+      !knn_eight_bits_pay(device, *this)) {
+    set_filter(KnnFilter::kInt16);
+    encode(device);
+  }
+}
+
+void CpuKnnIndex::set_filter(KnnFilter filter) {
+  filter_ = filter;
+  code_ = code_of(filter);
+  groups_ = ceil_div(d(), codes_per_group(code_));
 }
 
 int64_t CpuKnnIndex::bytes() const {

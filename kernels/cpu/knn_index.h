@@ -44,9 +44,10 @@ void knn_widen(const float* x, int64_t d, double* to);
 
 class CpuKnnIndex final : public KnnIndex {
  public:
-  /// `kernel` and `first_row`, which the first of these rows is called, are for messages.
-  CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, const char* kernel,
-              int64_t first_row = 0);
+  /// `kernel` and `first_row`, which the first of these rows is called, are for messages. `few_searches`: the
+  /// filter is not worth a trial.
+  CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, const char* kernel, int64_t first_row = 0,
+              bool few_searches = false);
   [[nodiscard]] int64_t bytes() const override;
   [[nodiscard]] KnnFilter filter() const override { return filter_; }
   /// The filter was this device's choice, and each search may do without it.
@@ -85,7 +86,7 @@ class CpuKnnIndex final : public KnnIndex {
     double radius;
     double reach;
   };
-  void choose_filter(const CpuDevice& device, KnnFilter wanted);
+  void set_filter(KnnFilter filter);
   void check_rows(CpuDevice& device, const char* kernel, int64_t first_row);
   void find_center();
   void encode(CpuDevice& device);

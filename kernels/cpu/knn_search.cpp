@@ -43,8 +43,23 @@ constexpr uint32_t kInfinityBits = 0x7f800000;
 /// Products of a block of queries with a whole gallery: a table that stays in L2 beside the codes.
 constexpr int64_t kTableBytes = 512 << 10;
 
-/// Cycles per query of the three ways, as measured on Sapphire Rapids (8-bit codes). A filter cannot discard
-/// much of a gallery of which much is wanted: every row counts until k are seen.
+/// Rows that knn_eight_bits_pay searches, in galleries of at least so many, and k: themselves and DN2's two.
+constexpr int64_t kTrialQueries = 8;
+constexpr int64_t kTrialGallery = 4096;
+constexpr int64_t kTrialNeighbours = 3;
+
+// Cycles as measured on Sapphire Rapids.
+/// Per pair that a filter cannot discard.
+double cycles_per_hit(double width) {
+  return 150 + 0.08 * width;
+}
+/// Such pairs per query, if bounds are sharp.
+double expected_hits(double wanted, double rows) {
+  return 1.5 * wanted * (1 + std::log(rows / wanted));
+}
+
+/// Cycles per query of the three ways (8-bit codes). A filter cannot discard much of a gallery of which much
+/// is wanted: every row counts until k are seen.
 struct KnnCycles {
   double filter;
   double table;
@@ -54,10 +69,10 @@ KnnCycles expected_cycles(int64_t k, int64_t nb, int64_t d) {
   const auto rows = static_cast<double>(nb);
   const auto width = static_cast<double>(d);
   const auto wanted = static_cast<double>(k);
-  const double hits = 1.5 * wanted * (1 + std::log(rows / wanted));
   const double products = rows * (width / 128 + 1);
   const double measured = wanted * 0.25 * width;
-  return {products + hits * (150 + 0.08 * width) + measured,
+  const double hits = expected_hits(wanted, rows);
+  return {products + hits * cycles_per_hit(width) + measured,
           products + rows * 6 + 1.5 * wanted * (100 + 0.08 * width) + measured,
           rows * (0.2 * width + 6) + hits * 30};
 }
@@ -88,7 +103,9 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
     return;
   }
   const int64_t rows = index_.panels() * kKnnPanel;
-  if (cycles.table >= cycles.filter || rows * 4 * std::min(nq_, kernels_.max_tile) > kTableBytes) return;
+  if (plan_.whole_gallery || cycles.table >= cycles.filter ||
+      rows * 4 * std::min(nq_, kernels_.max_tile) > kTableBytes)
+    return;
   table_rows_ = rows;
   if (thread_bytes(1) > plan_.workspace_bytes / device_.threads().thread_count()) table_rows_ = 0;
 }
@@ -160,7 +177,7 @@ KnnBlockShape KnnSearch::choose_shape() const {
   const bool worth_it = static_cast<double>(nq_) * static_cast<double>(nb_) * static_cast<double>(d_) >
                         2.0 * static_cast<double>(kWorkPerThread);
   int64_t parts = 1;
-  if (worth_it && blocks < threads) {
+  if (worth_it && blocks < threads && !plan_.whole_gallery) {
     // Halving the queries keeps the register tiles full only if there are enough of them.
     if (nq_ >= threads * 4 * kernels_.max_tile) {
       blocks = threads;
@@ -343,6 +360,7 @@ int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, 
          .next_panel = p + 1 < item.panels.end ? index_.panel(p + 1) : nullptr,
          .hits = m.hits});
     window += found;
+    statistics.kept_pairs += found;
     if (found > 0) add_hits(item, m, p, scale, found, statistics);
   }
   return item.panels.end;
@@ -429,6 +447,7 @@ KnnStatistics KnnSearch::run() {
   KnnStatistics total;
   total.filter = filter_ ? index_.filter() : KnnFilter::kNone;
   for (const KnnStatistics& one : statistics) {
+    total.kept_pairs += one.kept_pairs;
     total.survivors += one.survivors;
     total.rescanned_rows += one.rescanned_rows;
   }
@@ -437,6 +456,37 @@ KnnStatistics KnnSearch::run() {
 
 KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan) {
   return KnnSearch(device, plan).run();
+}
+
+bool knn_eight_bits_pay(CpuDevice& device, const CpuKnnIndex& index) {
+  const int64_t nb = index.size();
+  const int64_t d = index.d();
+  if (nb < kTrialGallery) return true;
+  const Tensor queries(device, DType::kF32, {kTrialQueries, d}, "knn trial");
+  const Tensor distances(device, DType::kF64, {kTrialQueries, kTrialNeighbours}, "knn trial");
+  const Tensor indices(device, DType::kI64, {kTrialQueries, kTrialNeighbours}, "knn trial");
+  for (int64_t i = 0; i < kTrialQueries; ++i) {
+    float* to = queries.data<float>() + i * d;
+    const float* row = index.rows().row((2 * i + 1) * nb / (2 * kTrialQueries), to);
+    if (row != to) std::copy_n(row, d, to);
+  }
+  const KnnStatistics trial = knn_certified_search(device, {.index = &index,
+                                                            .kernel = "knn_gallery_prepare",
+                                                            .queries = KnnRows(device, queries),
+                                                            .k = kTrialNeighbours,
+                                                            .distances = distances,
+                                                            .indices = indices,
+                                                            .workspace_bytes = KnnOptions{}.workspace_bytes,
+                                                            .whole_gallery = true});
+  // A query whose 8-bit filter was given up says enough.
+  if (trial.rescanned_rows > 0) return false;
+  const auto rows = static_cast<double>(nb);
+  const auto width = static_cast<double>(d);
+  const double hits = static_cast<double>(trial.kept_pairs) / kTrialQueries;
+  // Until k rows are known, everything is kept: a panel more.
+  const double excess = hits - expected_hits(kTrialNeighbours, rows) - kKnnPanel;
+  // The products of 16-bit codes take twice the time.
+  return excess * cycles_per_hit(width) <= rows * width / 128;
 }
 
 }  // namespace panda::kernels::cpu

@@ -13,11 +13,19 @@ struct KnnSearchPlan {
   TensorView distances;
   TensorView indices;
   int64_t workspace_bytes = 0;
+  /// Work is cut by queries alone and goes through the filter, so that statistics do not depend on the
+  /// threads.
+  bool whole_gallery = false;
   /// Multiplies the filter's error bound. Anything below 1 is for the test that shows what the bound is for.
   double bound_factor = 1;
 };
 
 /// Fills distances and indices; statistics of the search.
 KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan);
+
+/// Of an index with 8-bit codes: whether they discard so much of the gallery that searches are faster than
+/// with 16-bit ones. They do not where many vectors are alike beside their distance from the mean, as pixels
+/// of a flat background are. Tries it: a few rows of the gallery are searched.
+[[nodiscard]] bool knn_eight_bits_pay(CpuDevice& device, const CpuKnnIndex& index);
 
 }  // namespace panda::kernels::cpu

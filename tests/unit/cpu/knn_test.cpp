@@ -183,6 +183,20 @@ TEST(CpuKnnCertificate, ManyVectorsMakeTheFilterWork) {
   }
 }
 
+TEST(CpuKnnCertificate, TakesSixteenBitsWhereEightCannotTellVectorsApart) {
+  for (const Isa isa : supported_isas()) {
+    CpuDevice device(1, isa);
+    const Tensor spread = make_data(Data::kNormal, 6000, 24, 5);
+    const Tensor clusters = make_data(Data::kClustered, 6000, 24, 5);
+    const KnnFilter first = KnnGallery(device, spread).index()->filter();
+    EXPECT_EQ(KnnGallery(device, clusters).index()->filter(), KnnFilter::kInt16) << isa_name(isa);
+    // Without 8-bit products there is nothing to choose.
+    if (device.knn().filter[static_cast<int>(KnnCode::kI8)] != nullptr) {
+      EXPECT_EQ(first, KnnFilter::kInt8) << isa_name(isa);
+    }
+  }
+}
+
 TEST(CpuKnnCertificate, GivesUpAFilterThatKeepsEverything) {
   // All rows are equal: nothing can be discarded, the first k indices win.
   const Tensor rows = make_data(Data::kConstant, 9000, 20, 1);
