@@ -99,6 +99,8 @@ class KnnCandidates {
 
   [[nodiscard]] KnnCandidate* items() { return items_; }
   [[nodiscard]] int64_t size() const { return size_; }
+  /// Forgets all but items()[0, size).
+  void shrink(int64_t size) { size_ = size; }
   /// After items()[0, size) are measured: keeps the k first of them, in any order.
   void keep_first(int64_t size);
   /// In the order of (distance, row); all are measured.

@@ -76,7 +76,7 @@ void KnnSearch::measure_rows(const Memory& m, double norm, KnnCandidate* items, 
   }
 }
 
-/// Replaces bounds by distances, nearest lower bound first, and keeps the k first.
+/// Replaces bounds by distances (of a small k nearest lower bound first), and keeps the k first.
 void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
   KnnCandidates& candidates = m.candidates[i];
   KnnCandidate* items = candidates.items();
@@ -85,14 +85,23 @@ void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics
       std::partition(items, items + size, [](const KnnCandidate& one) { return one.measured(); }) - items;
   if (measured == size) return candidates.keep_first(size);
   const auto lower = [](const KnnCandidate& a, const KnnCandidate& b) { return a.low < b.low; };
-  std::sort(items + measured, items + size, lower);
+  // Where tau does not fall meanwhile, the order decides nothing.
+  const bool eager = plan_.k <= KnnCandidates::kEagerK;
+  if (eager) {
+    std::sort(items + measured, items + size, lower);
+  } else {
+    const double limit = candidates.discard_above();
+    size = std::remove_if(items + measured, items + size,
+                          [&](const KnnCandidate& one) { return one.low > limit; }) -
+           items;
+  }
   const float* q = query_row(query, m.query);
   if (l2_) {
+    candidates.shrink(size);
     size = refine(m, q, candidates, measured);
-    std::sort(items + measured, items + size, lower);
+    if (eager) std::sort(items + measured, items + size, lower);
   }
   knn_widen(q, d_, m.centered);
-  const bool eager = plan_.k <= KnnCandidates::kEagerK;
   KnnBound bound(m.bounds_now, plan_.k);
   for (int64_t j = 0; eager && j < measured; ++j) bound.offer(items[j].low);
   while (measured < size) {

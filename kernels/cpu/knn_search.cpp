@@ -69,9 +69,9 @@ KnnCycles expected_cycles(int64_t k, int64_t nb, int64_t d) {
   const auto rows = static_cast<double>(nb);
   const auto width = static_cast<double>(d);
   const auto wanted = static_cast<double>(k);
-  const double hits = expected_hits(wanted, rows);
   const double products = rows * (width / 128 + 1);
   const double measured = wanted * 0.25 * width;
+  const double hits = expected_hits(wanted, rows);
   return {products + hits * cycles_per_hit(width) + measured,
           products + rows * 6 + 1.5 * wanted * (100 + 0.08 * width) + measured,
           rows * (0.2 * width + 6) + hits * 30};
@@ -103,7 +103,9 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
     return;
   }
   const int64_t rows = index_.panels() * kKnnPanel;
-  if (cycles.table >= cycles.filter || rows * 4 * std::min(nq_, kernels_.max_tile) > kTableBytes) return;
+  if (plan_.whole_gallery || cycles.table >= cycles.filter ||
+      rows * 4 * std::min(nq_, kernels_.max_tile) > kTableBytes)
+    return;
   table_rows_ = rows;
   if (thread_bytes(1) > plan_.workspace_bytes / device_.threads().thread_count()) table_rows_ = 0;
 }

@@ -55,6 +55,7 @@ void KnnSearch::search_row_of_table(const Item& item, const Memory& m, int64_t i
     if (m.lows[row] <= limit) candidates.put({m.lows[row], m.highs[row], first_row + row});
   }
   const int64_t query = order_[static_cast<size_t>(item.queries.begin + i)];
+  statistics.kept_pairs += candidates.size();
   measure(m, i, query, statistics);
   candidates.sort();
   write(query, item.part, candidates);

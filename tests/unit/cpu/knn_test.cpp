@@ -129,6 +129,30 @@ TEST(CpuKnnCertificate, IsExactForEveryK) {
   }
 }
 
+TEST(CpuKnnCertificate, IsExactForATableOfASmallGallery) {
+  // Much of a small gallery is wanted: all products are tabled. Whole panels and not; fewer rows in a part
+  // than are wanted; several blocks of queries.
+  for (const Data data : kAllData) {
+    for (const int64_t nb : {95, 480}) expect_exact(data, 40, nb, 20, 30);
+  }
+  const Tensor all = make_data(Data::kDuplicates, 1300, 24, 12);
+  const ConstTensorView queries = all.view().rows(0, 300);
+  const Tensor rows = clone_to(all.view().rows(300, 1300), host());
+  for (const int64_t k : {10, 70}) {
+    const Answer expected = reference_answer(queries, rows, k, KnnMetric::kL2);
+    for (const Isa isa : supported_isas()) {
+      for (const int threads : {1, 3, 8}) {
+        CpuDevice device(threads, isa);
+        for (const KnnFilter filter : {KnnFilter::kAuto, KnnFilter::kInt16, KnnFilter::kF32}) {
+          const KnnGallery gallery(device, rows, KnnMetric::kL2, filter);
+          EXPECT_TRUE(search(device, queries, gallery, k) == expected)
+              << isa_name(isa) << " threads " << threads << " k=" << k << " " << knn_filter_name(filter);
+        }
+      }
+    }
+  }
+}
+
 TEST(CpuKnnCertificate, IsExactForOtherMetrics) {
   for (const Data data : kAllData) {
     for (const KnnMetric metric : {KnnMetric::kCosine, KnnMetric::kInnerProduct}) {
@@ -329,7 +353,7 @@ TEST(CpuKnnCertificate, LongRunFindsNoViolation) {
     const Data data = kAllData[seed % std::size(kAllData)];
     const int64_t d = std::vector<int64_t>{1, 2, 3, 7, 16, 31, 64}[seed / std::size(kAllData) % 7];
     const int64_t nq = 20000;
-    const int64_t nb = 512;
+    const int64_t nb = seed / std::size(kAllData) % 2 == 0 ? 512 : 1500;  // a small k: a table, and a walk
     const int64_t k = 1 + static_cast<int64_t>(seed % 10);
     const Tensor all = make_data(data, nq + nb, d, seed);
     const ConstTensorView queries = all.view().rows(0, nq);
