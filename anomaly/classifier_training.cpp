@@ -6,6 +6,7 @@
 #include "anomaly/fitted_model.h"
 #include "autograd/functions/loss.h"
 #include "data/loader.h"
+#include "kernels/loss.h"
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/parallel.h"
 #include "nn/init.h"
@@ -113,7 +114,8 @@ std::string ClassifierTraining::batch_text(const std::vector<int64_t>& indices) 
 
 double ClassifierTraining::run_step(const std::vector<int64_t>& indices, const Tensor& images) {
   const Tensor x = clone_to(images, device_);
-  const Tensor labels = clone_to(labels_of(*data_.train, indices), device_);
+  const Tensor labels =
+      kernels::upload_labels(device_, labels_of(*data_.train, indices), net_.config().class_count);
   const double scale = 1.0 / static_cast<double>(indices.size());
   double loss = 0;
   const auto pass = [&](autograd::Tape& tape) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/functions/loss.h"
+#include "kernels/loss.h"
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/parallel.h"
 #include "kernels/tensor/random.h"
@@ -126,7 +127,8 @@ void FisherDiagonal::run_batch() {
                              images.data<float>() + i * 3 * crop * crop);
   });
   const Tensor x = clone_to(images, net_.device());
-  const Tensor labels = clone_to(labels_of(*data_.train, indices), net_.device());
+  const Tensor labels =
+      kernels::upload_labels(net_.device(), labels_of(*data_.train, indices), net_.config().class_count);
   const double scale = options_.definition == FisherDefinition::kPerBatch
                            ? 1.0 / static_cast<double>(options_.batch_size)
                            : 1.0;

@@ -2,6 +2,7 @@
 
 #include "anomaly/network_head.h"
 #include "autograd/functions/loss.h"
+#include "kernels/loss.h"
 #include "kernels/reduce.h"
 
 namespace panda::anomaly {
@@ -34,7 +35,8 @@ class JointObjective final : public AdaptationObjective {
         labels[i] = auxiliary_->sample(minibatch.auxiliary[i - normal]).class_index;
       }
     }
-    labels_ = clone_to(Tensor::from<int64_t>({minibatch.size()}, labels.data()), tape.device(), "labels");
+    labels_ = kernels::upload_labels(tape.device(), Tensor::from<int64_t>({minibatch.size()}, labels.data()),
+                                     network_->config().class_count);
     const autograd::Variable logits = network_->logits(tape, features);
     const double mean = 1.0 / static_cast<double>(minibatch.auxiliary.size());
     return {{autograd::softmax_cross_entropy(logits, labels_, mean), std::move(of_labelled)},

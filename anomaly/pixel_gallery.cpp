@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "kernels/knn.h"
 #include "kernels/tensor/checked_math.h"
 #include "kernels/tensor/progress.h"
 
@@ -11,86 +10,119 @@ namespace panda::anomaly {
 
 namespace {
 
-struct Neighbours {
-  Tensor distances;  // f64 nq,k on the host
-  Tensor indices;    // i64 nq,k on the host
-};
-
-Neighbours nearest(Device& device, const ConstTensorView& queries, const ConstTensorView& gallery,
-                   int64_t k) {
-  const Shape shape{queries.shape()[0], k};
-  Tensor distances(device, DType::kF64, shape, "knn distances");
-  Tensor indices(device, DType::kI64, shape, "knn indices");
-  kernels::knn_search(device, {queries, gallery, k, distances, indices});
-  if (device.host_accessible()) return {std::move(distances), std::move(indices)};
-  return {clone_to(distances, host(), "knn distances"), clone_to(indices, host(), "knn indices")};
-}
-
-/// Merges a row of `count` neighbours, whose indices are all larger than those of `best`, into the `found`
-/// best of at most k.
-void merge_row(double* best, int64_t* best_index, int64_t found, int64_t k, const double* distances,
-               const int64_t* indices, int64_t count, int64_t offset) {
-  std::vector<std::pair<double, int64_t>> all;
-  all.reserve(static_cast<size_t>(found + count));
-  for (int64_t j = 0; j < found; ++j) all.emplace_back(best[j], best_index[j]);
-  for (int64_t j = 0; j < count; ++j) all.emplace_back(distances[j], indices[j] + offset);
-  std::inplace_merge(all.begin(), all.begin() + found, all.end());
-  for (int64_t j = 0; j < std::min(found + count, k); ++j) {
-    best[j] = all[static_cast<size_t>(j)].first;
-    best_index[j] = all[static_cast<size_t>(j)].second;
-  }
+/// A block's features take no more than this, so that what a search of one block needs is bounded, and
+/// reading from disk comes in steps that an interruption need not wait for.
+constexpr int64_t kBlockBytes = int64_t{96} << 20;
+/// And a gallery has about so many blocks at least: leaving one image out then searches an eighth unprepared.
+constexpr int64_t kBlocks = 8;
+int64_t choose_images_per_block(int64_t images, int64_t image_bytes, int64_t memory_bytes) {
+  const int64_t fitting = std::min(memory_bytes, kBlockBytes) / std::max<int64_t>(1, image_bytes);
+  return std::clamp<int64_t>(fitting, 1, std::max<int64_t>(1, ceil_div(images, kBlocks)));
 }
 
 }  // namespace
 
 PixelGallery::PixelGallery(Device& device, int64_t images, int64_t pixels, int64_t width)
-    : device_(&device),
-      images_(images),
-      pixels_(pixels),
-      width_(width),
-      block_images_(images),
-      rows_(device, DType::kF32, {checked_mul(images, pixels), width}, "gallery") {}
+    : device_(&device), images_(images), pixels_(pixels), width_(width) {
+  const int64_t image_bytes = checked_mul(checked_mul(pixels, width), 4);
+  images_per_block_ = choose_images_per_block(images, image_bytes, kBlockBytes);
+  for (int64_t i = 0; i < block_count(); ++i) {
+    const ImageRange range = block_images(i);
+    blocks_.push_back(
+        {range, Tensor(device, DType::kF32, {(range.end - range.begin) * pixels, width}, "gallery"), {}});
+  }
+}
 
 PixelGallery::PixelGallery(Device& device, int64_t images, int64_t pixels, int64_t width, Reader reader,
                            int64_t memory_bytes)
-    : device_(&device),
-      images_(images),
-      pixels_(pixels),
-      width_(width),
-      block_images_(std::clamp<int64_t>(memory_bytes / std::max<int64_t>(1, checked_mul(pixels, width) * 4),
-                                        1, std::max<int64_t>(1, images))),
-      reader_(std::move(reader)) {}
+    : device_(&device), images_(images), pixels_(pixels), width_(width), reader_(std::move(reader)) {
+  images_per_block_ =
+      choose_images_per_block(images, checked_mul(checked_mul(pixels, width), 4), memory_bytes);
+}
+
+int64_t PixelGallery::block_count() const {
+  return ceil_div(images_, images_per_block_);
+}
+
+ImageRange PixelGallery::block_images(int64_t block) const {
+  return {block * images_per_block_, std::min(images_, (block + 1) * images_per_block_)};
+}
 
 void PixelGallery::set(int64_t first, const ConstTensorView& rows) {
   PANDA_INTERNAL_ASSERT(resident(), "a gallery on disk is not written here");
-  copy(rows, rows_.view().rows(first * pixels_, first * pixels_ + rows.shape()[0]));
+  const int64_t end = first + rows.shape()[0] / pixels_;
+  for (const Block& block : blocks_) {
+    PANDA_INTERNAL_ASSERT(!block.prepared.rows().present(), "a prepared gallery does not change");
+    const int64_t from = std::max(first, block.images.begin);
+    const int64_t to = std::min(end, block.images.end);
+    if (from >= to) continue;
+    copy(rows.rows((from - first) * pixels_, (to - first) * pixels_),
+         block.rows.view().rows((from - block.images.begin) * pixels_, (to - block.images.begin) * pixels_));
+  }
+}
+
+void PixelGallery::prepare() {
+  for (Block& block : blocks_) block.prepared = kernels::KnnGallery(*device_, block.rows);
+}
+
+int64_t PixelGallery::prepared_bytes() const {
+  int64_t bytes = 0;
+  for (const Block& block : blocks_) bytes += block.prepared.prepared_bytes();
+  return bytes;
 }
 
 Tensor PixelGallery::read(int64_t begin, int64_t end) const {
   PANDA_CHECK(begin >= 0 && begin <= end && end <= images_, "pixel gallery: images ", begin, " to ", end,
               " of ", images_);
   if (!resident()) return reader_(begin, end);
-  return clone_to(rows_.view().rows(begin * pixels_, end * pixels_), host(), "gallery");
+  Tensor rows(host(), DType::kF32, {(end - begin) * pixels_, width_}, "gallery");
+  for (const Block& block : blocks_) {
+    const int64_t from = std::max(begin, block.images.begin);
+    const int64_t to = std::min(end, block.images.end);
+    if (from >= to) continue;
+    copy(block.rows.view().rows((from - block.images.begin) * pixels_, (to - block.images.begin) * pixels_),
+         rows.view().rows((from - begin) * pixels_, (to - begin) * pixels_));
+  }
+  return rows;
 }
 
-void PixelGallery::search_block(const PixelQuery& query, const ConstTensorView& rows, const ImageRange& block,
-                                int64_t& found, int64_t k) const {
-  const int64_t nq = query.rows.shape()[0];
+PixelGallery::Block PixelGallery::read_block(int64_t block) const {
+  const ImageRange range = block_images(block);
+  Tensor rows = reader_(range.begin, range.end);
+  if (!device_->host_accessible()) rows = clone_to(rows, *device_, "gallery block");
+  return {range, std::move(rows), {}};
+}
+
+void PixelGallery::search_part(const PixelQuery& query, const Block& block, const ImageRange& part,
+                               int64_t k) const {
+  const bool whole = part.begin == block.images.begin && part.end == block.images.end;
+  const Shape shape{query.rows.shape()[0], std::min(k, (part.end - part.begin) * pixels_)};
+  Tensor distances(*device_, DType::kF64, shape, "knn distances");
+  Tensor indices(*device_, DType::kI64, shape, "knn indices");
+  if (whole && block.prepared.rows().present()) {
+    kernels::knn_gallery_search(*device_, {.queries = query.rows,
+                                           .gallery = &block.prepared,
+                                           .k = shape[1],
+                                           .distances = distances,
+                                           .indices = indices});
+  } else {
+    const int64_t first = block.images.begin;
+    kernels::knn_search(
+        *device_,
+        {query.rows, block.rows.view().rows((part.begin - first) * pixels_, (part.end - first) * pixels_),
+         shape[1], distances, indices});
+  }
+  if (!device_->host_accessible()) {
+    distances = clone_to(distances, host(), "knn distances");
+    indices = clone_to(indices, host(), "knn indices");
+  }
+  kernels::knn_merge(query.distances, query.indices, distances, indices, part.begin * pixels_);
+}
+
+void PixelGallery::search_block(const PixelQuery& query, const Block& block, int64_t k) const {
   for (const ImageRange& range : query.images) {
-    const int64_t begin = std::max(range.begin, block.begin);
-    const int64_t end = std::min(range.end, block.end);
-    if (begin >= end) continue;
-    const int64_t available = (end - begin) * pixels_;
-    const int64_t count = std::min(k, available);
-    const Neighbours part =
-        nearest(*device_, query.rows,
-                rows.rows((begin - block.begin) * pixels_, (end - block.begin) * pixels_), count);
-    for (int64_t i = 0; i < nq; ++i) {
-      merge_row(query.distances.data<double>() + i * k, query.indices.data<int64_t>() + i * k, found, k,
-                part.distances.data<double>() + i * count, part.indices.data<int64_t>() + i * count, count,
-                begin * pixels_);
-    }
-    found = std::min(k, found + count);
+    const ImageRange part{std::max(range.begin, block.images.begin), std::min(range.end, block.images.end)};
+    if (part.begin < part.end) search_part(query, block, part, k);
   }
 }
 
@@ -101,27 +133,27 @@ void PixelGallery::search(std::span<const PixelQuery> queries, int64_t k) const 
     int64_t available = 0;
     for (const ImageRange& range : query.images) available += (range.end - range.begin) * pixels_;
     PANDA_CHECK(k >= 1 && available >= k, "pixel gallery: k=", k, " of ", available, " pixels");
+    std::fill_n(query.indices.data<int64_t>(), query.indices.numel(), int64_t{-1});
     if (&query.rows.device() == device_) continue;
     if (device_->host_accessible() && query.rows.device().host_accessible()) continue;
     copies.push_back(clone_to(query.rows, *device_, "queries"));
     query.rows = copies.back();
   }
-  std::vector<int64_t> found(ready.size(), 0);
-  for (int64_t first = 0; first < images_; first += block_images_) {
-    const ImageRange block{first, std::min(images_, first + block_images_)};
-    const bool wanted = std::any_of(ready.begin(), ready.end(), [&](const PixelQuery& query) {
-      return std::any_of(query.images.begin(), query.images.end(), [&](const ImageRange& range) {
-        return range.begin < block.end && block.begin < range.end;
+  for (int64_t i = 0; i < block_count(); ++i) {
+    const ImageRange images = block_images(i);
+    const auto some = [&](bool whole) {
+      return std::any_of(ready.begin(), ready.end(), [&](const PixelQuery& query) {
+        return std::any_of(query.images.begin(), query.images.end(), [&](const ImageRange& range) {
+          return whole ? range.begin <= images.begin && images.end <= range.end
+                       : range.begin < images.end && images.begin < range.end;
+        });
       });
-    });
-    if (!wanted) continue;
-    Tensor loaded;
-    if (!resident()) {
-      loaded = reader_(block.begin, block.end);
-      if (!device_->host_accessible()) loaded = clone_to(loaded, *device_, "gallery block");
-    }
-    for (size_t i = 0; i < ready.size(); ++i) {
-      search_block(ready[i], resident() ? rows_.view() : loaded.view(), block, found[i], k);
+    };
+    if (!some(false)) continue;
+    Block block = resident() ? blocks_[static_cast<size_t>(i)] : read_block(i);
+    if (!resident() && some(true)) block.prepared = kernels::KnnGallery(*device_, block.rows);
+    for (const PixelQuery& query : ready) {
+      search_block(query, block, k);
       check_interrupt();
     }
   }

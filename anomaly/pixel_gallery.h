@@ -1,6 +1,10 @@
 // The features of all pixels of the training images at one level of the network, and exact nearest neighbours
 // among those of chosen images: in memory, or read from disk part by part, with the same bits.
 //
+// Images lie in blocks. In memory each block is prepared for the search once, and so is a block from disk for
+// all queries of one call; a query that leaves out images of a block searches the rest of that block's rows
+// unprepared. None of this changes a bit of the result (kernels/knn.h).
+//
 // The one place where segmentation meets the kNN kernel.
 #pragma once
 
@@ -9,7 +13,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/tensor/tensor.h"
+#include "kernels/knn.h"
 
 namespace panda::anomaly {
 
@@ -42,12 +46,17 @@ class PixelGallery {
   [[nodiscard]] int64_t images() const { return images_; }
   [[nodiscard]] int64_t pixels() const { return pixels_; }
   [[nodiscard]] int64_t width() const { return width_; }
-  [[nodiscard]] bool resident() const { return rows_.present(); }
+  [[nodiscard]] bool resident() const { return !reader_; }
 
-  /// Features of the images from `first` on: f32 count * pixels, d, on any device. In memory only.
+  /// Features of the images from `first` on: f32 count * pixels, d, on any device. In memory only, and before
+  /// `prepare`.
   void set(int64_t first, const ConstTensorView& rows);
-  /// The features of images [begin, end) as f32 (end - begin) * pixels, d: a view's worth in memory, a copy
-  /// from disk.
+  /// To be called once all images are set: makes of each block in memory what searches use. Without it they
+  /// are as right, and slow. Nothing happens for a gallery on disk.
+  void prepare();
+  /// Bytes that `prepare` holds beside the features.
+  [[nodiscard]] int64_t prepared_bytes() const;
+  /// A copy of the features of images [begin, end) on the host: f32 (end - begin) * pixels, d.
   [[nodiscard]] Tensor read(int64_t begin, int64_t end) const;
 
   /// The k nearest of each query's pixels. Reads each part of the gallery once for all queries. The result
@@ -55,15 +64,24 @@ class PixelGallery {
   void search(std::span<const PixelQuery> queries, int64_t k) const;
 
  private:
-  void search_block(const PixelQuery& query, const ConstTensorView& rows, const ImageRange& block,
-                    int64_t& found, int64_t k) const;
+  /// One block's rows, and their prepared form once there is one.
+  struct Block {
+    ImageRange images;
+    Tensor rows;
+    kernels::KnnGallery prepared;
+  };
+  [[nodiscard]] ImageRange block_images(int64_t block) const;
+  [[nodiscard]] int64_t block_count() const;
+  [[nodiscard]] Block read_block(int64_t block) const;
+  void search_block(const PixelQuery& query, const Block& block, int64_t k) const;
+  void search_part(const PixelQuery& query, const Block& block, const ImageRange& part, int64_t k) const;
 
   Device* device_ = nullptr;
   int64_t images_ = 0;
   int64_t pixels_ = 0;
   int64_t width_ = 0;
-  int64_t block_images_ = 1;
-  Tensor rows_;  // or, if absent:
+  int64_t images_per_block_ = 1;
+  std::vector<Block> blocks_;  // or, on disk:
   Reader reader_;
 };
 

@@ -175,6 +175,7 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
       if (bytes <= load.gallery_bytes) {
         PixelGallery gallery(device, n, level.pixels(), level.channels);
         for (int64_t i = 0; i < n; ++i) gallery.set(i, read_gallery(*file, model.options_, level, i, i + 1));
+        gallery.prepare();
         model.galleries_.push_back(std::move(gallery));
         continue;
       }

@@ -134,6 +134,7 @@ class SpadeFit {
       if (model_.needs_pooled())
         copy(features.pooled, model_.pooled_.view().rows(batch.first, batch.first + count));
     });
+    for (PixelGallery& gallery : model_.galleries_) gallery.prepare();
   }
 
   void calibrate_on_held_out() {

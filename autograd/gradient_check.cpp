@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/elementwise.h"
 #include "kernels/tensor/random.h"
 
 namespace panda::autograd {
@@ -14,12 +15,31 @@ namespace {
 
 using TapeFunction = std::function<Variable(Tape&, const std::vector<Variable>&)>;
 
-/// Weights of an output's elements, the same for every run.
+/// Weights of an output's elements, the same for every run; exact in f32.
 Tensor weights_of(const Shape& shape, uint64_t seed) {
   Tensor weights(host(), DType::kF64, shape, "weights");
   Random random(seed, 7);
-  for (int64_t i = 0; i < weights.numel(); ++i) weights.data<double>()[i] = random.next_normal();
+  for (int64_t i = 0; i < weights.numel(); ++i)
+    weights.data<double>()[i] = static_cast<float>(random.next_normal());
   return weights;
+}
+
+/// f64 as f32; i64 as it is.
+Tensor as_f32(const Tensor& values) {
+  if (values.dtype() != DType::kF64) return values;
+  Tensor result(host(), DType::kF32, values.shape(), "values");
+  for (int64_t i = 0; i < values.numel(); ++i)
+    result.data<float>()[i] = static_cast<float>(values.data<double>()[i]);
+  return result;
+}
+Tensor as_f64(const Tensor& values) {
+  if (values.dtype() != DType::kF32) return values;
+  Tensor result(host(), DType::kF64, values.shape(), "values");
+  for (int64_t i = 0; i < values.numel(); ++i) result.data<double>()[i] = values.data<float>()[i];
+  return result;
+}
+Tensor rounded(const Tensor& values) {
+  return as_f64(as_f32(values));
 }
 
 double weighted_sum(const Variable& output, uint64_t seed) {
@@ -99,12 +119,11 @@ double GradientCheckResult::worst() const {
   return worst;
 }
 
-GradientCheckResult check_gradient(Device& device, const std::vector<Tensor>& inputs,
-                                   const TapeFunction& function, const GradientCheckOptions& options) {
-  const std::vector<Tensor> gradients = filled_like(inputs, NAN);
-  differentiate(device, inputs, function, options.seed, gradients, GradientMode::kOverwrite,
-                std::vector<bool>(inputs.size(), true));
-  check_modes(device, inputs, function, options.seed, gradients);
+namespace {
+
+/// Errors of `gradients` (f64, host) against differences.
+GradientCheckResult compare(Device& oracle, const std::vector<Tensor>& inputs, const TapeFunction& function,
+                            const std::vector<Tensor>& gradients, const GradientCheckOptions& options) {
   GradientCheckResult result;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const int64_t count = inputs[i].numel();
@@ -118,9 +137,9 @@ GradientCheckResult check_gradient(Device& device, const std::vector<Tensor>& in
       double& x = moved[i].data<double>()[element];
       const double x0 = x;
       x = x0 + options.step;
-      const double above = evaluate(device, moved, function, options.seed);
+      const double above = evaluate(oracle, moved, function, options.seed);
       x = x0 - options.step;
-      const double below = evaluate(device, moved, function, options.seed);
+      const double below = evaluate(oracle, moved, function, options.seed);
       const double difference = (above - below) / (2 * options.step);
       const double off = gradients[i].data<double>()[element] - difference;
       error += off * off;
@@ -130,6 +149,62 @@ GradientCheckResult check_gradient(Device& device, const std::vector<Tensor>& in
     result.relative_errors.push_back(std::isfinite(relative) ? relative : INFINITY);
   }
   return result;
+}
+
+/// The case's gradients on `device`, in f32, as f64 on the host.
+std::vector<Tensor> gradients_on(Device& device, const GradientCase& one, uint64_t seed) {
+  std::vector<Tensor> values;
+  std::vector<Tensor> gradients;
+  std::vector<Tensor> constants;
+  for (const GradientInput& input : one.inputs) {
+    const Layout layout = input.is_image ? device.activation_layout() : Layout::kDense;
+    values.emplace_back(device, DType::kF32, input.values.shape(), "values", layout);
+    gradients.emplace_back(device, DType::kF32, input.values.shape(), "gradient", layout);
+    kernels::convert(device, {clone_to(as_f32(input.values), device), values.back()});
+  }
+  for (const Tensor& constant : one.constants) constants.push_back(clone_to(as_f32(constant), device));
+  Workspace workspace(device);
+  Tape tape(workspace);
+  std::vector<Variable> variables;
+  for (size_t i = 0; i < values.size(); ++i)
+    variables.push_back(tape.input(values[i], {gradients[i], GradientMode::kOverwrite}));
+  const Variable output =
+      one.body(tape, variables, std::vector<ConstTensorView>(constants.begin(), constants.end()));
+  const Tensor weights = as_f32(weights_of(output.shape(), seed));
+  tape.backward({{output, 1, weights}});
+  std::vector<Tensor> results;
+  for (const Tensor& gradient : gradients) {
+    const Tensor dense(device, DType::kF32, gradient.shape(), "gradient");
+    kernels::convert(device, {gradient, dense});
+    results.push_back(as_f64(clone_to(dense, host())));
+  }
+  return results;
+}
+
+}  // namespace
+
+GradientCheckResult check_gradient(Device& device, const std::vector<Tensor>& inputs,
+                                   const TapeFunction& function, const GradientCheckOptions& options) {
+  const std::vector<Tensor> gradients = filled_like(inputs, NAN);
+  differentiate(device, inputs, function, options.seed, gradients, GradientMode::kOverwrite,
+                std::vector<bool>(inputs.size(), true));
+  check_modes(device, inputs, function, options.seed, gradients);
+  return compare(device, inputs, function, gradients, options);
+}
+
+GradientCheckResult check_gradient(Device& oracle, Device& device, const GradientCase& one,
+                                   const GradientCheckOptions& options) {
+  const bool same = &oracle == &device;
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> constants;
+  for (const GradientInput& input : one.inputs) inputs.push_back(same ? input.values : rounded(input.values));
+  for (const Tensor& constant : one.constants) constants.push_back(same ? constant : rounded(constant));
+  const std::vector<ConstTensorView> views(constants.begin(), constants.end());
+  const TapeFunction function = [&](Tape& tape, const std::vector<Variable>& in) {
+    return one.body(tape, in, views);
+  };
+  if (same) return check_gradient(oracle, inputs, function, options);
+  return compare(oracle, inputs, function, gradients_on(device, one, options.seed), options);
 }
 
 }  // namespace panda::autograd

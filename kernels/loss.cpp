@@ -19,6 +19,17 @@ void check_cross_entropy(const char* kernel, const OperandCheck& check, const Co
 
 }  // namespace
 
+Tensor upload_labels(Device& device, const ConstTensorView& labels, int64_t class_count) {
+  PANDA_CHECK(labels.present() && labels.dtype() == DType::kI64 && labels.shape().rank() == 1,
+              "upload_labels: labels are ", labels.to_string(), ", expected i64 N");
+  for (int64_t n = 0; n < labels.numel(); ++n) {
+    const int64_t label = labels.data<int64_t>()[n];
+    PANDA_CHECK(label >= 0 && label < class_count, "label ", label, " in row ", n, ", expected 0 to ",
+                class_count - 1);
+  }
+  return clone_to(labels, device, "labels");
+}
+
 void softmax_cross_entropy_forward(Device& device, const SoftmaxCrossEntropyForwardArgs& args) {
   constexpr const char* kName = "softmax_cross_entropy_forward";
   const OperandCheck check(kName, device);

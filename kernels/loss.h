@@ -7,10 +7,15 @@
 
 namespace panda::kernels {
 
+/// `labels` (i64 N, host) on `device`. Throws InvalidArgument naming the first row whose label is not in
+/// [0, class_count).
+[[nodiscard]] Tensor upload_labels(Device& device, const ConstTensorView& labels, int64_t class_count);
+
 /// losses[n] = -scale sum_c t[n,c] log p[n,c], p = softmax(logits[n]), by log-sum-exp;
 /// t[n,c] = (1 - smoothing) [c = labels[n]] + smoothing / C.
-/// logits: f32 N,C, dense, C >= 1 · labels: i64 N in [0, C): another one is InvalidArgument naming the row ·
-/// losses: f32 N.
+/// logits: f32 N,C, dense, C >= 1 · labels: i64 N in [0, C), as upload_labels has checked: the loss and the
+/// gradient of a row with another label are NaN, so that no kernel waits for the host and a step can be
+/// recorded · losses: f32 N.
 struct SoftmaxCrossEntropyForwardArgs {
   ConstTensorView logits;
   ConstTensorView labels;

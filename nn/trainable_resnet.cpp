@@ -23,13 +23,20 @@ int stage_of(const std::string& name) {
   return name.rfind("fc.", 0) == 0 ? 5 : 0;
 }
 
+/// f32 as f64.
+Tensor widened(const Tensor& values) {
+  Tensor result(host(), DType::kF64, values.shape(), "parameters");
+  for (int64_t i = 0; i < values.numel(); ++i) result.data<double>()[i] = values.data<float>()[i];
+  return result;
+}
+
 }  // namespace
 
 TrainableResnet::TrainableResnet(Device& device, const ResnetConfig& config, const NamedTensors& tensors,
-                                 BatchNormMode mode)
+                                 BatchNormMode mode, DType dtype)
     : config_(config), mode_(mode), parameters_(device) {
   for (const ParameterInfo& info : resnet_parameters(config)) {
-    const Tensor value = load_f32(tensors, info.name, info.shape);
+    Tensor value = load_f32(tensors, info.name, info.shape);
     if (info.kind == ParameterKind::kVariance) {
       for (int64_t i = 0; i < value.numel(); ++i) {
         if (value.data<float>()[i] < 0) {
@@ -38,6 +45,7 @@ TrainableResnet::TrainableResnet(Device& device, const ResnetConfig& config, con
         }
       }
     }
+    if (dtype == DType::kF64) value = widened(value);
     if (info.kind == ParameterKind::kMean || info.kind == ParameterKind::kVariance) {
       statistics_.emplace(info.name, clone_to(value, device, "parameters"));
     } else {

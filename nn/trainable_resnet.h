@@ -22,9 +22,9 @@ enum class BatchNormMode : uint8_t { kEvaluation, kBatchStatistics };
 class TrainableResnet final : public NamedTensors {
  public:
   /// Loads every parameter; nothing is trainable yet. `config` must fit the tensors (detect_resnet). Throws
-  /// FormatError as Resnet does.
-  TrainableResnet(Device& device, const ResnetConfig& config, const NamedTensors& tensors,
-                  BatchNormMode mode);
+  /// FormatError as Resnet does. `dtype`: f32, or f64 on the reference device (to check gradients).
+  TrainableResnet(Device& device, const ResnetConfig& config, const NamedTensors& tensors, BatchNormMode mode,
+                  DType dtype = DType::kF32);
 
   [[nodiscard]] const ResnetConfig& config() const { return config_; }
   [[nodiscard]] BatchNormMode mode() const { return mode_; }

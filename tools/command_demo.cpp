@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "anomaly/auroc.h"
 #include "anomaly/dn2.h"
+#include "anomaly/spade.h"
 #include "data/image_decode.h"
 #include "data/resize.h"
 #include "data/synthetic.h"
@@ -12,10 +12,13 @@
 #include "tools/commands.h"
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
+#include "tools/evaluation.h"
 #include "tools/exit_code.h"
+#include "tools/report.h"
 #include "tools/score_figure.h"
 #include "tools/stage_times.h"
 #include "tools/version.h"
+#include "weights/embedded.h"
 #include "weights/manifest.h"
 #include "weights/torchvision_names.h"
 #include "weights/weights_file.h"
@@ -24,31 +27,51 @@ namespace panda::tools {
 
 namespace {
 
-/// The network of the demo: the user's, or one with seeded weights.
 struct DemoNetwork {
   std::unique_ptr<NamedTensors> weights;
   std::string note;
-  /// Lengths of untrained features say nothing, their directions a little: with seeded weights distances are
+  /// Lengths of untrained features say nothing, their directions a little: with random weights distances are
   /// cosines.
   bool normalize = false;
 };
 
+/// --weights: no pretrained network, but one drawn from the seed.
+constexpr const char* kRandomWeights = "random";
+
+DemoNetwork random_network(const ParsedOptions& options) {
+  return {std::make_unique<nn::SeededResnetParameters>(nn::resnet_config("resnet18"),
+                                                       static_cast<uint64_t>(options.integer("seed"))),
+          "a ResNet-18 with random weights", true};
+}
+
 DemoNetwork open_network(const ParsedOptions& options) {
-  if (options.has("weights")) {
-    const std::string& path = options.text("weights");
-    std::unique_ptr<NamedTensors> weights = weights::with_torchvision_names(weights::open_weights(path));
-    const std::string arch = nn::detect_resnet(*weights).arch;
-    return {std::move(weights),
-            text("the ", arch, " of ", printable(path.substr(path.find_last_of('/') + 1))), false};
-  }
-  return {
-      std::make_unique<nn::SeededResnetParameters>(nn::resnet_config("resnet18"),
-                                                   static_cast<uint64_t>(options.integer("seed"))),
-      "a ResNet-18 with random weights: this build has no pretrained network inside (--weights gives one)",
-      true};
+  const std::string& path = options.text("weights");
+  if (path == kRandomWeights) return random_network(options);
+  std::unique_ptr<NamedTensors> weights =
+      weights::with_torchvision_names(weights::open_weights(weights::weights_source(path)));
+  const std::string network = nn::describe(nn::detect_resnet(*weights));
+  if (path == weights::kEmbeddedName) return {std::move(weights), text("the embedded ", network), false};
+  return {std::move(weights),
+          text("the ", network, " of ", printable(path.substr(path.find_last_of('/') + 1))), false};
 }
 
 constexpr int64_t kThumbnailPixels = 104;
+constexpr int64_t kShownPictures = 12;  // of each sort
+
+/// What a demo leaves behind.
+struct DemoFiles {
+  explicit DemoFiles(const std::string& out)
+      : data(join_path(out, "data")),
+        model(join_path(out, "model.safetensors")),
+        figure(join_path(out, "results.svg")),
+        pixel_model(join_path(out, "pixels.safetensors")),
+        report(join_path(out, "report.html")) {}
+  std::string data;
+  std::string model;
+  std::string figure;
+  std::string pixel_model;
+  std::string report;
+};
 
 data::SyntheticOptions synthetic_options(const ParsedOptions& options) {
   data::SyntheticOptions synthetic;
@@ -68,35 +91,41 @@ data::Dataset make_data(const std::string& directory, const data::SyntheticOptio
   return data::open_dataset(dataset);
 }
 
-struct DemoResult {
-  std::vector<double> scores;
-  std::vector<uint8_t> labels;
-  std::optional<double> auroc;
-  int64_t found = 0;
-  int64_t false_alarms = 0;
+/// What a demo works with.
+struct DemoInput {
+  Device& device;
+  const data::Dataset& dataset;
+  const DemoNetwork& network;
+  anomaly::ExtractOptions extract;
+  anomaly::FitManifest manifest;
 };
 
-DemoResult evaluate_demo(const anomaly::Dn2& model, const data::ImageSet& images,
-                         const anomaly::ExtractOptions& extract, Progress* progress) {
-  DemoResult result;
-  result.scores = model.score(images, extract, progress);
-  for (int64_t i = 0; i < images.size(); ++i) {
-    const bool anomalous = images.sample(i).label == 1;
-    const bool flagged =
-        model.threshold() && result.scores[static_cast<size_t>(i)] > model.threshold()->value;
-    result.labels.push_back(anomalous ? 1 : 0);
-    if (flagged) ++(anomalous ? result.found : result.false_alarms);
-  }
-  result.auroc = anomaly::auroc(result.scores, result.labels);
-  return result;
+anomaly::Dn2 fit_dn2(const DemoInput& input, const DemoNetwork& network, Progress* progress) {
+  anomaly::Dn2Options options;
+  options.score.normalize = network.normalize;
+  return anomaly::Dn2::fit(input.device, *network.weights, *input.dataset.train, options, input.extract,
+                           progress);
 }
 
-ScoreFigure figure_of(const anomaly::Dn2& model, const data::ImageSet& images, const DemoResult& result,
+Evaluation evaluate_on_test(const DemoInput& input, const anomaly::Detector& model, int64_t shown,
+                            Progress* progress) {
+  EvaluationOptions options;
+  if (model.threshold()) options.threshold = model.threshold()->value;
+  if (model.makes_maps() && model.map_scale() > 0) {
+    options.scale = MapScale{.top = model.map_scale(), .threshold = std::nullopt};
+    if (const auto pixels = model.pixel_threshold()) options.scale->threshold = pixels->value;
+  }
+  options.shown = shown;
+  return evaluate(model, *input.dataset.test, input.extract, options, progress);
+}
+
+ScoreFigure figure_of(const anomaly::Dn2& model, const data::ImageSet& images, const Evaluation& result,
                       const std::string& design, const std::string& network) {
   ScoreFigure figure;
   figure.title = text("DN2 on a synthetic ", design);
-  figure.subtitle = text(model.training_count(), " normal images learnt, ", images.size(), " tested. ROCAUC ",
-                         result.auroc ? fixed_number(*result.auroc, 3) : "-", ", with ", network, ".");
+  figure.subtitle =
+      text(model.training_count(), " normal images learnt, ", images.size(), " tested. ROCAUC ",
+           result.images.auroc ? fixed_number(*result.images.auroc, 3) : "-", ", with ", network, ".");
   figure.score_label = "score: sum of the squared distances to the 2 nearest training images";
   if (model.threshold()) figure.threshold = model.threshold()->value;
   for (int64_t i = 0; i < images.size(); ++i) {
@@ -109,10 +138,97 @@ ScoreFigure figure_of(const anomaly::Dn2& model, const data::ImageSet& images, c
   return figure;
 }
 
+ReportInput report_input(const DemoInput& input, const anomaly::Spade& model, const DemoFiles& files,
+                         const StageTimes& times) {
+  ReportInput report;
+  report.title = "Where the demo finds defects";
+  report.data = input.dataset.description;
+  report.method = model.description();
+  if (model.threshold()) report.threshold = model.threshold()->value;
+  report.threshold_text =
+      model.threshold() ? model.threshold_text(*model.threshold()) : "there is no threshold";
+  if (const auto pixels = model.pixel_threshold()) {
+    report.pixel_threshold_text = model.pixel_threshold_text(*pixels);
+    report.scale = MapScale{.top = model.map_scale(), .threshold = pixels->value};
+  }
+  report.training_count = model.training_count();
+  report.seconds = times.stages();
+  report.manifest = {
+      {"command", text("panda eval ", files.pixel_model, " --data ", files.data, " --report FILE")},
+      {"panda", input.manifest.panda_version},
+      {"device", text(input.manifest.device, ": ", input.device.description())},
+      {"network", input.network.note},
+      {"weights, SHA-256 of content", input.manifest.weights_sha256}};
+  return report;
+}
+
 void write_text_file(const std::string& path, const std::string& content) {
   AtomicFile file(path);
   file.write(content);
   file.commit();
+}
+
+struct DemoResult {
+  const DemoInput& input;
+  const data::SyntheticOptions& synthetic;
+  const DemoFiles& files;
+  const anomaly::Dn2& images;
+  const anomaly::Spade& pixels;
+  const Evaluation& found;
+  const Evaluation& located;
+  std::optional<double> random_auroc;
+  const StageTimes& times;
+};
+
+std::string percent(const std::optional<double>& share) {
+  return share ? fixed_number(100 * *share, 2) + " %" : "-";
+}
+
+Json number(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+void print_results(Context& context, const DemoResult& demo) {
+  const DemoInput& input = demo.input;
+  const std::string design = data::synthetic_design(demo.synthetic);
+  const std::optional<double> pixel_auroc =
+      demo.located.pixels ? demo.located.pixels->pixels.auroc : std::nullopt;
+  const std::optional<double> pro = demo.located.pixels ? demo.located.pixels->pro : std::nullopt;
+  const Json json = {{"image_auroc", number(demo.found.images.auroc)},
+                     {"image_auroc_random_weights", number(demo.random_auroc)},
+                     {"pixel_auroc", number(pixel_auroc)},
+                     {"pro", number(pro)},
+                     {"n_train", demo.images.training_count()},
+                     {"n_test", input.dataset.test->size()},
+                     {"n_anomalous", demo.found.anomalous},
+                     {"anomalies_found", demo.found.found},
+                     {"false_alarms", demo.found.false_alarms},
+                     {"network", input.network.note},
+                     {"data", demo.files.data},
+                     {"model", demo.files.model},
+                     {"pixel_model", demo.files.pixel_model},
+                     {"figure", demo.files.figure},
+                     {"report", demo.files.report},
+                     {"seconds", demo.times.json()},
+                     {"device", input.manifest.device}};
+  std::string auroc = percent(demo.found.images.auroc);
+  if (demo.random_auroc) auroc += text(" (with random weights: ", percent(demo.random_auroc), ")");
+  print_object(
+      context.out, context.format, json,
+      aligned_pairs(
+          {{"data", text(design, ": ", input.dataset.description)},
+           {"network", input.network.note},
+           {"which images", demo.images.description()},
+           {"ROCAUC", auroc},
+           {"threshold", demo.images.threshold() ? anomaly::Dn2::meaning(*demo.images.threshold()) : "none"},
+           {"found", text(demo.found.found, " of ", demo.found.anomalous, " anomalies, with ",
+                          demo.found.false_alarms, " false alarms on ", demo.found.normal, " normal images")},
+           {"which pixels", demo.pixels.description()},
+           {"ROCAUC", text(percent(pixel_auroc), " of pixels; PRO ", percent(pro))},
+           {"time", demo.times.table_text()},
+           {"device", text(input.device.name(), ": ", input.device.description())},
+           {"pictures", text(demo.files.report, " (heat maps), ", demo.files.figure, " (open in a browser)")},
+           {"models", text(demo.files.model, ", ", demo.files.pixel_model)}}));
 }
 
 }  // namespace
@@ -124,12 +240,10 @@ CommandSpec demo_spec() {
               "Draws a small data set with defects (as panda synth), learns from its normal pictures (as "
               "panda fit dn2), "
               "scores the test pictures (as panda eval), and shows the result: a table here, and in DIR the "
-              "data, the model and "
-              "results.svg with every test picture in the order of its score.\n\n"
-              "Until a pretrained network is part of this build, the demo uses one with random weights from "
-              "the seed and says so: its "
-              "figures show that the pipeline works, not how good pretrained features are. With --weights it "
-              "uses a network of yours.",
+              "data, the model and results.svg with every test picture in the order of its score. Then the "
+              "same with panda fit spade: report.html shows where the defects are.\n\n"
+              "The network is the small one inside this program: its figures show that the pipeline works, "
+              "not how good large pretrained networks are. With --weights the demo uses one of yours.",
           .positionals = {},
           .options = {{.name = "out",
                        .kind = OptionKind::kDirectory,
@@ -140,16 +254,16 @@ CommandSpec demo_spec() {
                       {.name = "kind",
                        .kind = OptionKind::kChoice,
                        .value_name = "KIND",
-                       .default_value = "texture",
+                       .default_value = "objects",
                        .summary = "what the pictures show",
                        .detail = "",
-                       .choices = {"texture", "objects"}},
+                       .choices = {"objects", "texture"}},
                       {.name = "weights",
                        .kind = OptionKind::kFile,
                        .value_name = "FILE",
-                       .default_value = "",
-                       .summary = "a pretrained network to use",
-                       .detail = "Without it, one with random weights from the seed."},
+                       .default_value = weights::kEmbeddedName,
+                       .summary = "the pretrained network: a file, or the word embedded or random",
+                       .detail = "random: untrained, drawn from the seed, for comparison."},
                       {.name = "force",
                        .kind = OptionKind::kFlag,
                        .value_name = "",
@@ -158,66 +272,46 @@ CommandSpec demo_spec() {
                        .detail = ""},
                       batch_size_option()},
           .examples = {"panda demo",
-                       "panda demo --kind objects --weights resnet18.safetensors --out gasket-demo"}};
+                       "panda demo --kind texture --weights resnet18.safetensors --out weave-demo"}};
 }
 
 int run_demo(const ParsedOptions& options, Context& context) {
   const std::string& out = options.text("out");
-  const std::string data_path = join_path(out, "data");
-  const std::string model_path = join_path(out, "model.safetensors");
-  const std::string figure_path = join_path(out, "results.svg");
-  const bool force = options.flag("force");
-  for (const std::string& path : {model_path, figure_path}) {
-    if (path_exists(path) && !force)
+  const DemoFiles files(out);
+  for (const std::string& path : {files.model, files.figure, files.pixel_model, files.report}) {
+    if (path_exists(path) && !options.flag("force"))
       throw InvalidArgument(text(path, ": exists already (--force replaces it)"));
   }
   const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const DemoNetwork network = open_network(options);
   const data::SyntheticOptions synthetic = synthetic_options(options);
-  const data::Dataset dataset = make_data(data_path, synthetic, force, *device, &times);
+  const data::Dataset dataset = make_data(files.data, synthetic, options.flag("force"), *device, &times);
+  const DemoInput input{
+      *device,
+      dataset,
+      network,
+      extract_options(options, *device),
+      {weights::content_sha256(*network.weights), file_list_sha256(*dataset.train, files.data), version(),
+       device_label(*device), options.integer("seed")}};
 
-  anomaly::Dn2Options dn2;
-  dn2.score.normalize = network.normalize;
-  const anomaly::ExtractOptions extract = extract_options(options, *device);
-  const anomaly::Dn2 model =
-      anomaly::Dn2::fit(*device, *network.weights, *dataset.train, dn2, extract, &times);
-  model.save(model_path, *network.weights,
-             {weights::content_sha256(*network.weights), file_list_sha256(*dataset.train, data_path),
-              version(), device_label(*device), options.integer("seed")});
-  times.add("writing the model");
-  const DemoResult result = evaluate_demo(model, *dataset.test, extract, &times);
-  write_text_file(figure_path, score_figure_svg(figure_of(model, *dataset.test, result,
-                                                          data::synthetic_design(synthetic), network.note)));
-  times.add("drawing the figure");
+  const anomaly::Dn2 images = fit_dn2(input, network, &times);
+  images.save(files.model, *network.weights, input.manifest);
+  const Evaluation found = evaluate_on_test(input, images, 0, &times);
+  write_text_file(files.figure, score_figure_svg(figure_of(images, *dataset.test, found,
+                                                           data::synthetic_design(synthetic), network.note)));
+  const std::optional<double> random_auroc =
+      network.normalize
+          ? std::nullopt
+          : evaluate_on_test(input, fit_dn2(input, random_network(options), &times), 0, &times).images.auroc;
 
-  const int64_t anomalous = std::count(result.labels.begin(), result.labels.end(), 1);
-  const int64_t normal = dataset.test->size() - anomalous;
-  const Json json = {{"image_auroc", result.auroc ? Json(*result.auroc) : Json(nullptr)},
-                     {"n_train", model.training_count()},
-                     {"n_test", dataset.test->size()},
-                     {"n_anomalous", anomalous},
-                     {"anomalies_found", result.found},
-                     {"false_alarms", result.false_alarms},
-                     {"network", network.note},
-                     {"data", data_path},
-                     {"model", model_path},
-                     {"figure", figure_path},
-                     {"seconds", times.json()},
-                     {"device", device_label(*device)}};
-  print_object(
-      context.out, context.format, json,
-      aligned_pairs({{"data", text(data::synthetic_design(synthetic), ": ", dataset.description)},
-                     {"network", network.note},
-                     {"method", model.description()},
-                     {"ROCAUC", result.auroc ? fixed_number(100 * *result.auroc, 2) + " %" : "-"},
-                     {"threshold", model.threshold() ? anomaly::Dn2::meaning(*model.threshold()) : "none"},
-                     {"found", text(result.found, " of ", anomalous, " anomalies, with ", result.false_alarms,
-                                    " false alarms on ", normal, " normal images")},
-                     {"time", times.table_text()},
-                     {"device", text(device->name(), ": ", device->description())},
-                     {"picture", text(figure_path, " (open it in a browser)")},
-                     {"model", model_path}}));
+  const anomaly::Spade pixels = anomaly::Spade::fit(*device, *network.weights, *dataset.train, {},
+                                                    input.extract, {.scratch_directory = out}, &times);
+  pixels.save(files.pixel_model, *network.weights, input.manifest);
+  const Evaluation located = evaluate_on_test(input, pixels, kShownPictures, &times);
+  write_text_file(files.report, report_html(report_input(input, pixels, files, times), located));
+  times.add("writing pictures");
+  print_results(context, {input, synthetic, files, images, pixels, found, located, random_auroc, times});
   return kExitDone;
 }
 

@@ -11,6 +11,7 @@
 #include "tools/exit_code.h"
 #include "tools/report.h"
 #include "tools/stage_times.h"
+#include "tools/training_curves.h"
 #include "tools/version.h"
 #include "weights/manifest.h"
 
@@ -29,6 +30,9 @@ std::vector<OptionSpec> eval_options() {
                      .default_value = "",
                      .summary = "write the results with curves and pictures as one HTML file",
                      .detail = "It holds all that it shows, and an older one is replaced."});
+  options.push_back(file_option("training-log",
+                                "with --report: also show the curves of a log that panda fit wrote",
+                                "What panda fit --log or panda pretrain --log named."));
   for (const OptionSpec& option : map_options()) options.push_back(option);
   options.push_back({.name = "fpr-limit",
                      .kind = OptionKind::kReal,
@@ -172,6 +176,13 @@ int run_eval(const ParsedOptions& options, Context& context) {
   const data::Dataset dataset = open_dataset(options, false, true);
   context.detail(dataset.description);
   const data::ImageSet& images = *dataset.test;
+  std::vector<LineChart> training;
+  if (options.has("training-log")) {
+    if (!options.has("report")) throw UsageError("--training-log is shown in a report: give --report");
+    const std::string& log = options.text("training-log");
+    const std::vector<uint8_t> bytes = read_file(log);
+    training = training_charts(std::string(bytes.begin(), bytes.end()), log);
+  }
   if (options.has("report"))
     static_cast<void>(AtomicFile(options.text("report")));  // refused before the work
   const std::unique_ptr<Device> device = open_device(options, context);
@@ -202,8 +213,9 @@ int run_eval(const ParsedOptions& options, Context& context) {
     context.warn("the test split has no masks: there is no ROCAUC of pixels and no PRO");
   if (options.has("report")) {
     AtomicFile file(options.text("report"));
-    file.write(report_html(report_input(options, *model, dataset.description, threshold, times, *device),
-                           evaluation));
+    ReportInput input = report_input(options, *model, dataset.description, threshold, times, *device);
+    input.training = std::move(training);
+    file.write(report_html(input, evaluation));
     file.commit();
     times.add("writing the report");
   }

@@ -10,6 +10,7 @@
 #include "tools/exit_code.h"
 #include "tools/stage_times.h"
 #include "tools/version.h"
+#include "weights/embedded.h"
 #include "weights/manifest.h"
 #include "weights/torchvision_names.h"
 #include "weights/weights_file.h"
@@ -123,9 +124,9 @@ int run_fisher(const ParsedOptions& options, Context& context) {
   const anomaly::FisherOptions fisher_options = parsed_options(options);
   const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
-  const std::unique_ptr<NamedTensors> weights =
-      weights::with_torchvision_names(weights::open_weights(options.text("weights")));
-  const std::string sha256 = weights::file_sha256(options.text("weights"));
+  const weights::ByteSourcePtr source = weights::weights_source(options.text("weights"));
+  const std::unique_ptr<NamedTensors> weights = weights::with_torchvision_names(weights::open_weights(source));
+  const std::string sha256 = weights::source_sha256(*source);
   const anomaly::LabelledData data = anomaly::open_labelled_data(options.text("data"));
   nn::TrainableResnet network(*device, nn::detect_resnet(*weights), *weights, nn::BatchNormMode::kEvaluation);
   anomaly::FisherDiagonal fisher(network, data, fisher_options);

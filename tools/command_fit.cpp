@@ -12,6 +12,7 @@
 #include "tools/fit_spade.h"
 #include "tools/stage_times.h"
 #include "tools/version.h"
+#include "weights/embedded.h"
 #include "weights/manifest.h"
 #include "weights/torchvision_names.h"
 #include "weights/weights_file.h"
@@ -36,7 +37,9 @@ std::vector<OptionSpec> fit_options() {
        .value_name = "FILE",
        .default_value = "",
        .summary = "the pretrained network",
-       .detail = "Its architecture is read from it.",
+       .detail =
+           "Its architecture is read from it. The word embedded stands for the small network inside this "
+           "program.",
        .required = true},
       {.name = "out",
        .kind = OptionKind::kFile,
@@ -274,8 +277,8 @@ int run_fit(const ParsedOptions& options, Context& context) {
   check_output(options.text("out"), weights_path, options.flag("force"));
   const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
-  const std::unique_ptr<NamedTensors> weights =
-      weights::with_torchvision_names(weights::open_weights(weights_path));
+  const weights::ByteSourcePtr source = weights::weights_source(weights_path);
+  const std::unique_ptr<NamedTensors> weights = weights::with_torchvision_names(weights::open_weights(source));
   check_architecture(options, *weights);
   const data::Dataset dataset = open_dataset(options, true, false);
   context.detail(dataset.description);
@@ -292,7 +295,7 @@ int run_fit(const ParsedOptions& options, Context& context) {
                        *weights,
                        *training,
                        dataset.description,
-                       {weights::file_sha256(weights_path), file_list_sha256(*training, options.text("data")),
+                       {weights::source_sha256(*source), file_list_sha256(*training, options.text("data")),
                         version(), device_label(*device), options.integer("seed")}};
   times.add("opening");
   if (method == "dn2") return run_fit_dn2(options, context, input, times);

@@ -11,6 +11,7 @@
 #include "tools/detector.h"
 #include "tools/exit_code.h"
 #include "tools/stage_times.h"
+#include "tools/training_curves.h"
 #include "tools/version.h"
 #include "weights/manifest.h"
 
@@ -46,7 +47,8 @@ std::vector<OptionSpec> network_options() {
            .summary = "go on from FILE.checkpoint, if there is one",
            .detail = "The same data and options are expected; the result has the same bits."},
           file_option("log", "a table of the epochs to write as CSV: rate, loss, gradient norm, top-1",
-                      "Replaced after each epoch.")};
+                      "Replaced after each epoch."),
+          file_option("curves", "the curves of that table as an SVG file", "Replaced after each epoch.")};
 }
 
 std::vector<OptionSpec> pretrain_options() {
@@ -90,10 +92,14 @@ anomaly::ClassifierOptions classifier_options(const ParsedOptions& options) {
 }
 
 void write_log(const ParsedOptions& options, const anomaly::ClassifierTraining& training) {
-  if (!options.has("log")) return;
-  AtomicFile file(options.text("log"));
-  file.write(anomaly::epochs_csv(training.epochs()));
-  file.commit();
+  const std::string csv = anomaly::epochs_csv(training.epochs());
+  if (options.has("log")) {
+    AtomicFile file(options.text("log"));
+    file.write(csv);
+    file.commit();
+  }
+  if (options.has("curves"))
+    write_training_curves(options.text("curves"), "Training of " + options.text("out"), csv);
 }
 
 std::string top1_text(const std::optional<double>& top1) {

@@ -16,6 +16,7 @@ const std::vector<Command>& commands() {
       {eval_spec(), run_eval},
       {knn_spec(), run_knn},
       {kmeans_spec(), run_kmeans},
+      {gradcheck_spec(), run_gradcheck},
   };
   return table;
 }

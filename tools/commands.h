@@ -38,6 +38,8 @@ int run_knn(const ParsedOptions& options, Context& context);
 int run_pretrain(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec fisher_spec();
 int run_fisher(const ParsedOptions& options, Context& context);
+[[nodiscard]] CommandSpec gradcheck_spec();
+int run_gradcheck(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec weights_inspect_spec();
 int run_weights_inspect(const ParsedOptions& options, Context& context);
 [[nodiscard]] CommandSpec weights_convert_spec();

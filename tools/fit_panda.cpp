@@ -12,6 +12,7 @@
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
+#include "tools/training_curves.h"
 
 namespace panda::tools {
 
@@ -324,8 +325,11 @@ std::vector<OptionSpec> panda_options() {
                     "center: the distance to the center (paper, Eq. 2). leave-one-out: the variance of the "
                     "logits, as the cited authors have it.",
                     {"center", "leave-one-out"}),
-      real_option("alpha", "A", "", "jo: the weight of compactness beside classification (default: 1)",
-                  "0.1 for --variant leave-one-out.", 0),
+      real_option(
+          "alpha", "A", "", "jo: the weight of compactness beside classification (default: 1)",
+          "0.1 for --variant leave-one-out. Under the clip the larger gradient has the step: with 1 and "
+          "--compactness mean classification's, with 10 compactness's.",
+          0),
       {.name = "log",
        .kind = OptionKind::kFile,
        .value_name = "FILE",
@@ -334,6 +338,8 @@ std::vector<OptionSpec> panda_options() {
        .detail = "A row per minibatch: losses, penalty, norm of the gradient; and from time to time the mean "
                  "squared distance to the center and the effective rank of the features of normal images. A "
                  "loss that rises under panda-ewc is no fault; an effective rank that falls to a few is."},
+      file_option("curves", "panda-*, jo: draw the log's curves as an SVG file",
+                  "Written at the end. panda eval --report shows the same with --training-log."),
       integer_option("log-every", "N", "",
                      "panda-*, jo: minibatches between those measures (default: an epoch)", "", 1),
       {.name = "log-auroc",
@@ -383,14 +389,19 @@ void check_panda_flags(const ParsedOptions& options) {
   needs("aux-data", "jo", "a directory with a folder of images per class");
   if (options.has("minibatches") && options.has("epochs"))
     throw UsageError("--minibatches and --epochs exclude each other");
-  if (!adapts_network(method)) return;
+  if (!adapts_network(method)) {
+    if (options.has("curves")) throw UsageError(text("--curves: ", method, " trains nothing"));
+    return;
+  }
   const std::string checkpoint = anomaly::checkpoint_path(options.text("out"));
   if (path_exists(checkpoint) && !options.flag("resume") && !options.flag("force")) {
     throw InvalidArgument(text(checkpoint,
                                ": is there from an interrupted fit (--resume goes on from it, --force "
                                "begins again)"));
   }
-  if (options.has("log")) static_cast<void>(AtomicFile(options.text("log")));  // refused before the work
+  for (const char* file : {"log", "curves"}) {  // refused before the work
+    if (options.has(file)) static_cast<void>(AtomicFile(options.text(file)));
+  }
 }
 
 int run_fit_panda(const ParsedOptions& options, Context& context, const FitInput& input, StageTimes& times) {
@@ -413,6 +424,8 @@ int run_fit_panda(const ParsedOptions& options, Context& context, const FitInput
                  extract_options(options, input.device), runtime, &times);
   fit.run();
   fit.save(path);
+  if (options.has("curves"))
+    write_training_curves(options.text("curves"), "Training of " + path, fit.log().csv());
   std::remove(runtime.checkpoint.c_str());  // done with; there is none where nothing was trained
   times.add("writing");
 

@@ -10,5 +10,5 @@ cmake --preset release -DPANDA_TESTS=OFF -DPANDA_BENCH=OFF -B build/quickstart
 cmake --build build/quickstart
 build/quickstart/bin/panda demo --out "$out" --force
 echo
-echo "Your own images:  build/quickstart/bin/panda fit dn2 --dataset folder --data DIR --weights W.safetensors --out model.safetensors"
+echo "Your own images:  build/quickstart/bin/panda fit dn2 --dataset folder --data DIR --weights embedded --out model.safetensors"
 echo "                  build/quickstart/bin/panda score model.safetensors IMAGE_OR_DIR"

@@ -6,7 +6,6 @@
 #include "data/image_write.h"
 #include "kernels/tensor/error.h"
 #include "tools/output.h"
-#include "tools/report_charts.h"
 #include "tools/report_style.h"
 #include "tools/svg.h"
 
@@ -84,8 +83,8 @@ std::string chart_panel(const LineChart& chart) {
          "</div>\n";
 }
 
-std::string charts(const ReportInput& input, const Evaluation& evaluation) {
-  std::string html = "<h2>Curves</h2>\n<section class=\"charts\">\n";
+std::vector<LineChart> curves(const ReportInput& input, const Evaluation& evaluation) {
+  std::vector<LineChart> all;
   if (evaluation.images.auroc) {
     LineChart roc{"ROC",
                   "false-positive rate",
@@ -100,16 +99,16 @@ std::string charts(const ReportInput& input, const Evaluation& evaluation) {
           {"threshold", static_cast<double>(evaluation.false_alarms) / static_cast<double>(evaluation.normal),
            static_cast<double>(evaluation.found) / static_cast<double>(evaluation.anomalous)});
     }
-    html += chart_panel(roc);
+    all.push_back(std::move(roc));
   }
   if (evaluation.pixels && evaluation.pixels->pro) {
-    html += chart_panel({"Per-region overlap (PRO)",
-                         "false-positive rate of pixels",
-                         "mean overlap of regions",
-                         input.fpr_limit,
-                         false,
-                         {{"", "line-b", evaluation.pixels->pro_curve}},
-                         {}});
+    all.push_back({"Per-region overlap (PRO)",
+                   "false-positive rate of pixels",
+                   "mean overlap of regions",
+                   input.fpr_limit,
+                   false,
+                   {{"", "line-b", evaluation.pixels->pro_curve}},
+                   {}});
   }
   if (evaluation.images.best_f1) {
     LineChart precision{"Precision and recall",
@@ -123,14 +122,30 @@ std::string charts(const ReportInput& input, const Evaluation& evaluation) {
       precision.series.push_back({"pixels", "line-b", evaluation.pixels->pixels.precision_recall});
     precision.markers.push_back(
         {"best F1", evaluation.images.best_f1->recall, evaluation.images.best_f1->precision});
-    html += chart_panel(precision);
+    all.push_back(std::move(precision));
   }
-  html +=
-      "</section>\n<section class=\"panel wide\"><h3>Scores</h3>\n"
-      "<div class=\"key\"><span><i style=\"background:var(--normal)\"></i>normal</span>"
-      "<span><i style=\"background:var(--anomalous)\"></i>anomalous</span></div>\n";
-  return html + score_histogram_svg(evaluation.scores, evaluation.labels, input.threshold) +
+  return all;
+}
+
+std::string charts(const ReportInput& input, const Evaluation& evaluation) {
+  const std::vector<LineChart> all = curves(input, evaluation);
+  std::string html = "<h2>Curves</h2>\n<section class=\"charts\">\n";
+  for (const LineChart& chart : all) html += chart_panel(chart);
+  // Two panels in a row: what would stand alone in its row takes all of it.
+  const bool wide = all.size() % 2 == 0;
+  html += text("<div class=\"panel", wide ? " wide" : "",
+               "\"><h3>Scores</h3>\n<div class=\"key\"><span><i "
+               "style=\"background:var(--normal)\"></i>normal</span><span><i "
+               "style=\"background:var(--anomalous)\"></i>anomalous</span></div>\n");
+  return html + score_histogram_svg(evaluation.scores, evaluation.labels, input.threshold, wide) +
          "</div>\n</section>\n";
+}
+
+std::string training_section(const std::vector<LineChart>& training) {
+  if (training.empty()) return "";
+  std::string html = "<h2>Training</h2>\n<section class=\"charts\">\n";
+  for (const LineChart& chart : training) html += chart_panel(chart);
+  return html + "</section>\n";
 }
 
 std::string kinds_table(const Evaluation& evaluation, bool with_threshold) {
@@ -259,7 +274,7 @@ std::string report_html(const ReportInput& input, const Evaluation& evaluation) 
     for (const std::string& failure : evaluation.left_out) html += element("p", xml_escaped(failure));
     html += "</section>\n";
   }
-  html += time_and_memory(input, evaluation);
+  html += training_section(input.training) + time_and_memory(input, evaluation);
   html += "<h2>To do it again</h2>\n" + pairs_table(input.manifest, true);
   return html + "</main>\n</body>\n</html>\n";
 }

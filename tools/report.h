@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tools/evaluation.h"
+#include "tools/report_charts.h"
 
 namespace panda::tools {
 
@@ -21,6 +22,7 @@ struct ReportInput {
   std::optional<MapScale> scale;     ///< of the overlays
   double fpr_limit = 0.3;
   int64_t training_count = 0;
+  std::vector<LineChart> training;                      ///< curves of the fit, if there is a log
   std::vector<std::pair<std::string, double>> seconds;  ///< by stage
   int64_t peak_memory_bytes = 0;
   std::vector<std::pair<std::string, std::string>> manifest;  ///< what it takes to do it again

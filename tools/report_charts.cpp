@@ -30,36 +30,63 @@ double tick_step(double range) {
   return 10 * power;
 }
 
-std::string tick_text(double value, double step) {
-  return fixed_number(value, std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 9));
+int decimals_of(double step) {
+  return std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 9);
 }
+
+/// "0.25"; "2.5e-6" where the step is tiny or huge.
+std::string tick_text(double value, double step) {
+  if (value == 0 || (step >= 1e-4 && step < 1e5)) return fixed_number(value, decimals_of(step));
+  const double power = std::floor(std::log10(std::abs(value)) + 1e-9);
+  return text(fixed_number(value / std::pow(10, power), decimals_of(step / std::pow(10, power))), "e", power);
+}
+
+/// Multiples of the step from low to high.
+std::vector<double> ticks(double low, double high, double step) {
+  std::vector<double> all;
+  // The sum makes -0 a 0.
+  for (double i = std::ceil(low / step - 1e-9) + 0.0; i <= high / step + 1e-9; ++i) all.push_back(i * step);
+  return all;
+}
+
+/// Colours of a sheet that stands alone, as report_style.h has them for pages; without variables, which not
+/// every viewer of SVG knows.
+constexpr const char* kSheetStyle =
+    "svg{font-family:system-ui,'DejaVu Sans',sans-serif}.page{fill:#fff}"
+    ".title{font-size:22px;font-weight:600;fill:#15181d}.heading{font-size:14px;font-weight:600;fill:#15181d}"
+    ".grid{stroke:#e9ecf0}.axis{stroke:#5b6370}.tick{font-size:11.5px;fill:#5b6370}"
+    ".axis-label{font-size:12px;fill:#5b6370}.legend,.note{font-size:12px;fill:#15181d}"
+    ".line-a,.line-b,.line-c{fill:none;stroke-width:2.2;stroke-linejoin:round}.line-a{stroke:#2563eb}"
+    ".line-b{stroke:#ea580c;stroke-dasharray:7 3}.line-c{stroke:#15803d;stroke-dasharray:2 3}"
+    ".dot{stroke-dasharray:none}"
+    "@media(prefers-color-scheme:dark){.page{fill:#191c22}.title,.heading,.legend,.note{fill:#eceef2}"
+    ".grid{stroke:#262b34}.axis{stroke:#9aa3b2}.tick,.axis-label{fill:#9aa3b2}.line-a{stroke:#6ea0ff}"
+    ".line-b{stroke:#ff9350}.line-c{stroke:#5fd38d}}";
 
 /// The frame of a plot, and the way from values to pixels.
 class Plot {
  public:
-  Plot(double width, double height, double x_low, double x_high, double y_high)
-      : width_(width), height_(height), x_low_(x_low), x_high_(x_high), y_high_(y_high) {}
+  Plot(double width, double height, double x_low, double x_high, double y_low, double y_high)
+      : width_(width), height_(height), x_low_(x_low), x_high_(x_high), y_low_(y_low), y_high_(y_high) {}
 
   [[nodiscard]] double x(double value) const {
     return kLeft + (value - x_low_) / (x_high_ - x_low_) * (width_ - kLeft - kRight);
   }
   [[nodiscard]] double y(double value) const {
-    return height_ - kBottom - value / y_high_ * (height_ - kTop - kBottom);
+    return height_ - kBottom - (value - y_low_) / (y_high_ - y_low_) * (height_ - kTop - kBottom);
   }
   void axes(Svg& svg, const std::string& x_label, const std::string& y_label) const {
     const double x_step = tick_step(x_high_ - x_low_);
-    // The sum makes -0 a 0.
-    for (double tick = std::ceil(x_low_ / x_step - 1e-9) * x_step + 0.0; tick <= x_high_ + 1e-9 * x_step;
-         tick += x_step) {
-      svg.line(x(tick), y(0), x(tick), kTop, "grid");
-      svg.text(x(tick), y(0) + 17, tick_text(tick, x_step), "tick", Svg::Anchor::kMiddle);
+    for (const double tick : ticks(x_low_, x_high_, x_step)) {
+      svg.line(x(tick), y(y_low_), x(tick), kTop, "grid");
+      svg.text(x(tick), y(y_low_) + 17, tick_text(tick, x_step), "tick", Svg::Anchor::kMiddle);
     }
-    const double y_step = tick_step(y_high_);
-    for (double tick = 0; tick <= y_high_ * (1 + 1e-9); tick += y_step) {
+    const double y_step = tick_step(y_high_ - y_low_);
+    for (const double tick : ticks(y_low_, y_high_, y_step)) {
       svg.line(kLeft, y(tick), width_ - kRight, y(tick), "grid");
       svg.text(kLeft - 7, y(tick) + 4, tick_text(tick, y_step), "tick", Svg::Anchor::kEnd);
     }
-    svg.line(kLeft, y(0), width_ - kRight, y(0), "axis");
+    svg.line(kLeft, y(y_low_), width_ - kRight, y(y_low_), "axis");
     svg.text((kLeft + width_ - kRight) / 2, height_ - 8, x_label, "axis-label", Svg::Anchor::kMiddle);
     svg.text(kLeft, kTop - 10, y_label, "axis-label");
   }
@@ -69,14 +96,30 @@ class Plot {
   double height_;
   double x_low_;
   double x_high_;
+  double y_low_;
   double y_high_;
 };
 
-}  // namespace
+/// In the lower right corner, which rising curves leave free; without a y label, above the frame.
+void draw_legend(Svg& svg, const Plot& plot, const LineChart& chart) {
+  constexpr double kLineHeight = 17;
+  constexpr double kLetter = 6.6;  // some pixels wide
+  double line = plot.y(chart.y_low) - 12 - kLineHeight * (static_cast<double>(chart.series.size()) - 1);
+  double end = kWidth - kRight - 10;
+  if (chart.y_label.empty()) line = kTop - 10;
+  for (auto series = chart.series.rbegin(); series != chart.series.rend(); ++series) {
+    if (series->label.empty()) continue;
+    const double y = chart.y_label.empty()
+                         ? line
+                         : line + kLineHeight * static_cast<double>(chart.series.rend() - series - 1);
+    svg.text(end - 26, y, series->label, "legend", Svg::Anchor::kEnd);
+    svg.line(end - 20, y - 4, end, y - 4, series->css_class);
+    if (chart.y_label.empty()) end -= 44 + kLetter * static_cast<double>(series->label.size());
+  }
+}
 
-std::string line_chart_svg(const LineChart& chart) {
-  Svg svg(kWidth, kHeight, chart.title, "");
-  const Plot plot(kWidth, kHeight, 0, chart.x_end, 1);
+void draw_line_chart(Svg& svg, const LineChart& chart) {
+  const Plot plot(kWidth, kHeight, 0, chart.x_end, chart.y_low, chart.y_high);
   plot.axes(svg, chart.x_label, chart.y_label);
   if (chart.diagonal) svg.line(plot.x(0), plot.y(0), plot.x(chart.x_end), plot.y(1), "diagonal");
   for (const ChartSeries& series : chart.series) {
@@ -84,6 +127,8 @@ std::string line_chart_svg(const LineChart& chart) {
     for (const anomaly::CurvePoint& point : series.points)
       points.emplace_back(plot.x(point.x), plot.y(point.y));
     svg.polyline(points, series.css_class);
+    if (points.size() == 1)  // a line of one point would not be seen
+      svg.circle(points[0].first, points[0].second, 3, series.css_class + " dot");
   }
   for (const ChartMarker& marker : chart.markers) {
     svg.circle(plot.x(marker.x), plot.y(marker.y), 5, "marker", marker.label);
@@ -92,19 +137,44 @@ std::string line_chart_svg(const LineChart& chart) {
     svg.text(plot.x(marker.x) + (right_half ? -9 : 9), y, marker.label, "note",
              right_half ? Svg::Anchor::kEnd : Svg::Anchor::kStart);
   }
-  double line = plot.y(0) - 12 - 17 * (static_cast<double>(chart.series.size()) - 1);
-  for (const ChartSeries& series : chart.series) {
-    if (series.label.empty()) continue;
-    const double end = kWidth - kRight - 10;
-    svg.text(end - 26, line, series.label, "legend", Svg::Anchor::kEnd);
-    svg.line(end - 20, line - 4, end, line - 4, series.css_class);
-    line += 17;
+  draw_legend(svg, plot, chart);
+}
+
+}  // namespace
+
+std::string line_chart_svg(const LineChart& chart) {
+  Svg svg(kWidth, kHeight, chart.title, "");
+  draw_line_chart(svg, chart);
+  return svg.document();
+}
+
+std::string chart_sheet_svg(const std::string& title, const std::vector<LineChart>& charts) {
+  PANDA_CHECK(!charts.empty(), "chart sheet: no charts");
+  constexpr double kMargin = 24;
+  constexpr double kHeading = 64;
+  constexpr double kCellHeight = kHeight + 34;
+  const auto columns = std::min<double>(2, static_cast<double>(charts.size()));
+  const double rows = std::ceil(static_cast<double>(charts.size()) / columns);
+  const double width = 2 * kMargin + columns * kWidth + (columns - 1) * kMargin;
+  const double height = kHeading + rows * kCellHeight + kMargin;
+  Svg svg(width, height, title, kSheetStyle);
+  svg.rect(0, 0, width, height, "page");
+  svg.text(kMargin, 40, title, "title");
+  for (size_t i = 0; i < charts.size(); ++i) {
+    const double column = static_cast<double>(i % 2);
+    const auto row = static_cast<double>(i / 2);
+    svg.begin_group(kMargin + column * (kWidth + kMargin), kHeading + row * kCellHeight);
+    svg.text(0, 16, charts[i].title, "heading");
+    svg.begin_group(0, 16);
+    draw_line_chart(svg, charts[i]);
+    svg.end_group();
+    svg.end_group();
   }
   return svg.document();
 }
 
 std::string score_histogram_svg(const std::vector<double>& scores, const std::vector<uint8_t>& labels,
-                                std::optional<double> threshold) {
+                                std::optional<double> threshold, bool wide) {
   PANDA_CHECK(!scores.empty() && scores.size() == labels.size(), "histogram: ", scores.size(), " scores, ",
               labels.size(), " labels");
   double low = *std::min_element(scores.begin(), scores.end());
@@ -125,8 +195,9 @@ std::string score_histogram_svg(const std::vector<double>& scores, const std::ve
         std::min(bins - 1, static_cast<size_t>((scores[i] - low) / (high - low) * static_cast<double>(bins)));
     largest = std::max(largest, ++counts[labels[i]][bin]);
   }
-  Svg svg(kWidth, kHeight, "Scores of normal and anomalous images", "");
-  const Plot plot(kWidth, kHeight, low, high, static_cast<double>(largest));
+  const double width = wide ? 2 * kWidth : kWidth;
+  Svg svg(width, kHeight, "Scores of normal and anomalous images", "");
+  const Plot plot(width, kHeight, low, high, 0, static_cast<double>(largest));
   plot.axes(svg, "score", "images");
   const double bin_width = (plot.x(high) - plot.x(low)) / static_cast<double>(bins);
   for (size_t kind = 0; kind < 2; ++kind) {
@@ -141,7 +212,7 @@ std::string score_histogram_svg(const std::vector<double>& scores, const std::ve
   }
   if (threshold) {
     const double x = plot.x(*threshold);
-    const bool right_half = x > kWidth / 2;
+    const bool right_half = x > width / 2;
     svg.line(x, kTop, x, plot.y(0), "threshold");
     svg.text(right_half ? x - 6 : x + 6, kTop + 12, "threshold", "note",
              right_half ? Svg::Anchor::kEnd : Svg::Anchor::kStart);

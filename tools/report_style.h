@@ -25,6 +25,7 @@ p{margin:0 0 10px}
 .cards span{font-size:13px;color:var(--soft)}
 .cards small{display:block;font-size:12px;line-height:1.35;margin-top:4px}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:14px}
+.wide{grid-column:1/-1}
 .panel svg{display:block;width:100%;height:auto}
 .key{display:flex;gap:18px;font-size:13px;color:var(--soft);margin:2px 0 6px}
 .key i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:6px;vertical-align:-1px}
@@ -48,8 +49,9 @@ svg{font-family:inherit}
 svg .grid{stroke:var(--grid)}svg .axis{stroke:var(--soft)}
 svg .tick{font-size:11.5px;fill:var(--soft)}svg .axis-label{font-size:12px;fill:var(--soft)}
 svg .legend,svg .note{font-size:12px;fill:var(--ink)}
-svg .line-a,svg .line-b{fill:none;stroke-width:2.2;stroke-linejoin:round}
+svg .line-a,svg .line-b,svg .line-c{fill:none;stroke-width:2.2;stroke-linejoin:round}
 svg .line-a{stroke:var(--normal)}svg .line-b{stroke:var(--anomalous);stroke-dasharray:7 3}
+svg .line-c{stroke:var(--good);stroke-dasharray:2 3}svg .dot{stroke-dasharray:none}
 svg .diagonal{stroke:var(--soft);stroke-dasharray:2 4}
 svg .marker{fill:var(--card);stroke:var(--ink);stroke-width:2.2}
 svg .threshold{stroke:var(--ink);stroke-width:1.6;stroke-dasharray:5 4}

@@ -99,6 +99,14 @@ void Svg::polyline(const std::vector<std::pair<double, double>>& points, const s
   body_ += panda::text("<polyline class=\"", css_class, "\" points=\"", list, "\"/>\n");
 }
 
+void Svg::begin_group(double x, double y) {
+  body_ += panda::text("<g transform=\"translate(", coordinate(x), " ", coordinate(y), ")\">\n");
+}
+
+void Svg::end_group() {
+  body_ += "</g>\n";
+}
+
 void Svg::picture(double x, double y, double width, double height, const data::Image& image) {
   body_ += panda::text("<image x=\"", coordinate(x), "\" y=\"", coordinate(y), "\" width=\"",
                        coordinate(width), "\" height=\"", coordinate(height),

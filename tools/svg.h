@@ -36,6 +36,10 @@ class Svg {
   void polyline(const std::vector<std::pair<double, double>>& points, const std::string& css_class);
   void picture(double x, double y, double width, double height, const data::Image& image);
 
+  /// What is drawn until end_group is moved by that.
+  void begin_group(double x, double y);
+  void end_group();
+
   /// The whole document.
   [[nodiscard]] std::string document() const { return body_ + "</svg>\n"; }
 

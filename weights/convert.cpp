@@ -1,6 +1,7 @@
 #include "weights/convert.h"
 
 #include "kernels/tensor/checked_math.h"
+#include "weights/embedded.h"
 #include "weights/manifest.h"
 #include "weights/safetensors.h"
 #include "weights/weights_file.h"
@@ -11,9 +12,10 @@ ConvertReport convert_weights(const std::string& input, const std::string& outpu
                               std::optional<DType> float_dtype, Progress* progress) {
   PANDA_CHECK(!float_dtype || dtype_is_float(*float_dtype), "convert: dtype ",
               float_dtype ? dtype_name(*float_dtype) : "", ", expected f64, f32, f16 or bf16");
-  const std::unique_ptr<NamedTensors> tensors = open_weights(input);
+  const ByteSourcePtr source = weights_source(input);
+  const std::unique_ptr<NamedTensors> tensors = open_weights(source);
   ConvertReport report;
-  report.source_sha256 = file_sha256(input);
+  report.source_sha256 = source_sha256(*source);
   Metadata metadata;
   if (const auto* file = dynamic_cast<const SafetensorsFile*>(tensors.get())) metadata = file->metadata();
   metadata["source_sha256"] = report.source_sha256;
@@ -38,12 +40,12 @@ ConvertReport convert_weights(const std::string& input, const std::string& outpu
 }
 
 Inspection inspect_weights(const std::string& path, bool values, Progress* progress) {
-  const ByteSourcePtr source = file_source(path);
+  const ByteSourcePtr source = weights_source(path);
   const std::unique_ptr<NamedTensors> tensors = open_weights(source);
   Inspection result;
   result.source = tensors->source();
   result.kind = weights_kind_name(sniff_weights(source));
-  result.file_sha256 = file_sha256(path);
+  result.file_sha256 = source_sha256(*source);
   const std::vector<TensorInfo> infos = tensors->list();
   ContentHash content;
   for (size_t i = 0; i < infos.size(); ++i) {

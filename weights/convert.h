@@ -18,7 +18,7 @@ struct ConvertReport {
   std::string source_sha256;  // of the input file's bytes
 };
 
-/// Writes the tensors of `input` (open_weights) to `output` as safetensors. With `float_dtype`, float tensors
+/// Writes the tensors of `input` (a file, or the word of weights/embedded.h) to `output` as safetensors. With `float_dtype`, float tensors
 /// become that dtype (to_dtype: one rounding to nearest even; a finite value that would overflow is an error
 /// naming its tensor); integers stay. Without it every tensor keeps its bits. Metadata: that of a safetensors
 /// input, and "source_sha256". At most one tensor and its conversion are in memory. `output` may be `input`.
@@ -43,7 +43,7 @@ struct Inspection {
   std::vector<InspectedTensor> tensors;  // by name
 };
 
-/// With `values`, every tensor is read once, for ranges, NaN counts and hashes; without, only headers are.
+/// Of a file, or of what the word of weights/embedded.h stands for. With `values`, every tensor is read once, for ranges, NaN counts and hashes; without, only headers are.
 [[nodiscard]] Inspection inspect_weights(const std::string& path, bool values, Progress* progress = nullptr);
 
 }  // namespace panda::weights

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/tensor/file.h"
-#include "weights/byte_source.h"
 #include "weights/sha256.h"
 
 namespace panda::weights {
@@ -32,18 +30,19 @@ void ContentHash::add(const std::string& name, const ConstTensorView& tensor) {
   hash_.update(tensor.raw(), tensor.bytes());
 }
 
-std::string file_sha256(const std::string& path) {
-  const InputFile file(path);
+std::string source_sha256(const ByteSource& source) {
   Sha256 hash;
-  std::vector<uint8_t> chunk(static_cast<size_t>(std::min<int64_t>(file.size(), int64_t{1} << 20)));
-  for (int64_t at = 0; at < file.size();) {
-    const int64_t step = std::min<int64_t>(file.size() - at, static_cast<int64_t>(chunk.size()));
-    file.read(at, chunk.data(), step);
+  std::vector<uint8_t> chunk(static_cast<size_t>(std::min<int64_t>(source.size(), int64_t{1} << 20)));
+  for (int64_t at = 0; at < source.size();) {
+    const int64_t step = std::min<int64_t>(source.size() - at, static_cast<int64_t>(chunk.size()));
+    source.read(at, chunk.data(), step);
     hash.update(chunk.data(), step);
     at += step;
   }
   return hash.hex_digest();
 }
+
+std::string file_sha256(const std::string& path) { return source_sha256(*file_source(path)); }
 
 std::string content_sha256(const NamedTensors& tensors) {
   ContentHash hash;

@@ -4,11 +4,13 @@
 #include <string>
 
 #include "kernels/tensor/named_tensors.h"
+#include "weights/byte_source.h"
 #include "weights/sha256.h"
 
 namespace panda::weights {
 
-/// SHA-256 of the file's bytes, 64 hex digits.
+/// SHA-256 of all its bytes, 64 hex digits.
+[[nodiscard]] std::string source_sha256(const ByteSource& source);
 [[nodiscard]] std::string file_sha256(const std::string& path);
 
 /// SHA-256 of the tensors: the same for the same names, dtypes, shapes and elements in any container. Of each

@@ -6,8 +6,8 @@
 
 namespace panda::autograd {
 
-/// logits: N,C · labels: i64 N, which must stay until the tape is gone. With scale = 1 / N it is PyTorch's
-/// mean.
+/// logits: N,C · labels: i64 N from kernels::upload_labels, which must stay until the tape is gone. With
+/// scale = 1 / N it is PyTorch's mean.
 [[nodiscard]] Variable softmax_cross_entropy(const Variable& logits, const ConstTensorView& labels,
                                              double scale = 1, double smoothing = 0);
 /// logits: N,1 or N · targets: f32 N in [0, 1].

@@ -61,7 +61,42 @@ int64_t packed_floats(const Conv2dFilter& f) {
   throw InternalError("unknown convolution algorithm");
 }
 
-void pack_filter(Device& device, const float* filter, Conv2dFilter& prepared) {
+FilterSource dense_source(const float* filter, int64_t c, int64_t taps) {
+  FilterSource source{filter, c * taps, taps, {}};
+  for (int64_t tap = 0; tap < taps; ++tap) source.taps.push_back(tap);
+  return source;
+}
+
+void gather_filter_block(const FilterSource& source, const FilterBlock& block, float* to) {
+  const int64_t k_count = std::min(kFilterBlock, block.k_end - block.k_begin);
+  const int64_t c_count = std::min(kChannelBlock, block.c_end - block.c_begin);
+  const int64_t* taps = source.taps.data();
+  const auto tap_count = static_cast<int64_t>(source.taps.size());
+  if (k_count < kFilterBlock || c_count < kChannelBlock) {
+    for (int64_t c = 0; c < kChannelBlock; ++c) {
+      for (int64_t tap = 0; tap < tap_count; ++tap)
+        std::memset(to + c * block.c_stride + tap * block.tap_stride, 0, kFilterBlock * sizeof(float));
+    }
+  }
+  const float* start = source.data + block.k_begin * source.k_stride + block.c_begin * source.c_stride;
+  const auto copy = [&](int64_t k, int64_t c) {
+    const float* from = start + k * source.k_stride + c * source.c_stride;
+    float* coefficients = to + c * block.c_stride + k;
+    for (int64_t tap = 0; tap < tap_count; ++tap) coefficients[tap * block.tap_stride] = from[taps[tap]];
+  };
+  // Along the source's lines: its rows lie whole pages apart, the block stays in L1 in any order.
+  if (source.c_stride < source.k_stride) {
+    for (int64_t k = 0; k < k_count; ++k) {
+      for (int64_t c = 0; c < c_count; ++c) copy(k, c);
+    }
+  } else {
+    for (int64_t c = 0; c < c_count; ++c) {
+      for (int64_t k = 0; k < k_count; ++k) copy(k, c);
+    }
+  }
+}
+
+void pack_filter(Device& device, const FilterSource& source, Conv2dFilter& prepared) {
   const int64_t floats = packed_floats(prepared);
   if (!prepared.packed.present() || prepared.packed.numel() != floats) {
     prepared.packed = Tensor();  // before, not after: the old and the new are never held together
@@ -70,18 +105,18 @@ void pack_filter(Device& device, const float* filter, Conv2dFilter& prepared) {
   auto* packed = prepared.packed.data<float>();
   switch (static_cast<ConvAlgorithm>(prepared.algorithm)) {
     case ConvAlgorithm::kDirect:
-      return pack_direct(cpu_device(device), filter, prepared, packed);
+      return pack_direct(cpu_device(device), source, prepared, packed);
     case ConvAlgorithm::kNarrow:
-      return pack_narrow(filter, prepared, packed);
+      return pack_narrow(source, prepared, packed);
     case ConvAlgorithm::kWinograd:
-      return pack_winograd(cpu_device(device), filter, prepared, packed);
+      return pack_winograd(cpu_device(device), source, prepared, packed);
   }
 }
 
 void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args) {
   Conv2dFilter& prepared = *args.prepared;
   prepared.algorithm = static_cast<int>(choose_algorithm(prepared));
-  pack_filter(device, args.filter.data<float>(), prepared);
+  pack_filter(device, dense_source(args.filter.data<float>(), prepared.c, prepared.r * prepared.s), prepared);
 }
 
 void conv2d_forward(Device& base, const Conv2dForwardArgs& args) {

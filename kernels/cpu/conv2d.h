@@ -3,7 +3,9 @@
 // into the blocked layout; the algorithms see only that.
 #pragma once
 
+#include <array>
 #include <optional>
+#include <vector>
 
 #include "kernels/conv2d.h"
 #include "kernels/cpu/cpu_device.h"
@@ -46,13 +48,37 @@ struct ConvProblem {
 [[nodiscard]] const float* blocked(CpuDevice& device, const ConstTensorView& view,
                                    std::optional<Scratch>& scratch);
 
-/// Packs a dense filter k,c,r,s of `prepared` for prepared.algorithm, into the memory it has if that fits.
-void pack_filter(Device& device, const float* filter, Conv2dFilter& prepared);
+/// Where a filter's coefficient (k, c, tap) lies: data[k * k_stride + c * c_stride + taps[tap]]. So a
+/// transposed filter is packed without being made first.
+struct FilterSource {
+  const float* data;
+  int64_t k_stride;
+  int64_t c_stride;
+  std::vector<int64_t> taps;
+};
+/// A dense filter k,c,r,s.
+[[nodiscard]] FilterSource dense_source(const float* filter, int64_t c, int64_t taps);
 
-void pack_direct(CpuDevice& device, const float* filter, Conv2dFilter& prepared, float* packed);
-void pack_narrow(const float* filter, Conv2dFilter& prepared, float* packed);
-void pack_winograd(CpuDevice& device, const float* filter, Conv2dFilter& prepared, float* packed);
+/// Up to 32 x 16 coefficients k_begin.., c_begin.. as to[c * c_stride + tap * tap_stride + k], zeros beyond
+/// k_end and c_end.
+struct FilterBlock {
+  int64_t k_begin, k_end;
+  int64_t c_begin, c_end;
+  int64_t c_stride, tap_stride;
+};
+void gather_filter_block(const FilterSource& source, const FilterBlock& block, float* to);
+
+/// Packs the filter k,c,r,s of `prepared` for prepared.algorithm, into the memory it has if that fits.
+void pack_filter(Device& device, const FilterSource& source, Conv2dFilter& prepared);
+
+void pack_direct(CpuDevice& device, const FilterSource& source, Conv2dFilter& prepared, float* packed);
+void pack_narrow(const FilterSource& source, Conv2dFilter& prepared, float* packed);
+void pack_winograd(CpuDevice& device, const FilterSource& source, Conv2dFilter& prepared, float* packed);
 [[nodiscard]] int64_t packed_floats(const Conv2dFilter& prepared);
+
+/// Rows of Winograd's G: powers of the point divided by the product of its distances to the others; points 0,
+/// +-sqrt(2)/2, +-sqrt(2), infinity.
+[[nodiscard]] std::array<std::array<double, 3>, 6> winograd_filter_transform();
 
 void conv2d_direct(const ConvProblem& problem);
 void conv2d_winograd(const ConvProblem& problem);

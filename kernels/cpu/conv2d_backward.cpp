@@ -37,30 +37,17 @@ Phase phase_of(int64_t a, int64_t extent, int64_t stride, int64_t pad) {
   return {taps, taps - 1 - first, stride * first + a - pad};
 }
 
-/// turned[c][k][u][v] = filter[k][c][a + stride (taps - 1 - u)][...].
-void turn_filter(CpuDevice& device, const float* filter, const Conv2dTransposedFilter& f, int64_t a_h,
-                 int64_t a_w, int64_t taps_h, int64_t taps_w, float* turned) {
-  const Conv2dGeometry& g = f.geometry;
-  const int64_t blocks = ceil_div(f.c, kChannelBlock);
-  device.threads().parallel_for(blocks, [&](int64_t block, int) {
-    const int64_t end = std::min(f.c, (block + 1) * kChannelBlock);
-    for (int64_t k = 0; k < f.k; ++k) {
-      for (int64_t c = block * kChannelBlock; c < end; ++c) {
-        const float* from = filter + (k * f.c + c) * f.r * f.s;
-        float* to = turned + (c * f.k + k) * taps_h * taps_w;
-        if (g.stride_h == 1 && g.stride_w == 1) {
-          for (int64_t tap = 0, last = f.r * f.s - 1; tap <= last; ++tap) to[tap] = from[last - tap];
-          continue;
-        }
-        for (int64_t u = 0; u < taps_h; ++u) {
-          for (int64_t v = 0; v < taps_w; ++v) {
-            to[u * taps_w + v] =
-                from[(a_h + g.stride_h * (taps_h - 1 - u)) * f.s + a_w + g.stride_w * (taps_w - 1 - v)];
-          }
-        }
-      }
+/// The phase's filter c,k,u,v: filter[k][c][a + stride (taps - 1 - u)][...].
+FilterSource turned_source(const float* filter, const Conv2dTransposedFilter& f, int64_t a_h, int64_t a_w,
+                           int64_t taps_h, int64_t taps_w) {
+  FilterSource source{filter, f.r * f.s, f.c * f.r * f.s, {}};
+  for (int64_t u = 0; u < taps_h; ++u) {
+    for (int64_t v = 0; v < taps_w; ++v) {
+      source.taps.push_back((a_h + f.geometry.stride_h * (taps_h - 1 - u)) * f.s + a_w +
+                            f.geometry.stride_w * (taps_w - 1 - v));
     }
-  });
+  }
+  return source;
 }
 
 void convolve(CpuDevice& device, const Conv2dFilter& filter, const float* dL_dy, const Shape& ys, int64_t h,
@@ -156,7 +143,6 @@ void conv2d_prepare_transposed_filter(Device& base, const Conv2dPrepareTranspose
   Conv2dTransposedFilter& f = *args.prepared;
   const Conv2dGeometry& g = f.geometry;
   f.phases.resize(static_cast<size_t>(g.stride_h * g.stride_w));
-  const Scratch scratch = device.scratch().take_array<float>(f.k * f.c * f.r * f.s);
   for (int64_t a_h = 0; a_h < g.stride_h; ++a_h) {
     for (int64_t a_w = 0; a_w < g.stride_w; ++a_w) {
       const Phase rows = phase_of(a_h, f.r, g.stride_h, g.pad_h);
@@ -172,9 +158,8 @@ void conv2d_prepare_transposed_filter(Device& base, const Conv2dPrepareTranspose
       const ConvAlgorithm chosen = choose_algorithm(phase);
       // The narrow form knows neither negative padding nor extents of its own.
       phase.algorithm = static_cast<int>(chosen == ConvAlgorithm::kNarrow ? ConvAlgorithm::kDirect : chosen);
-      turn_filter(device, args.filter.data<float>(), f, a_h, a_w, rows.taps, columns.taps,
-                  scratch.data<float>());
-      pack_filter(device, scratch.data<float>(), phase);
+      pack_filter(device, turned_source(args.filter.data<float>(), f, a_h, a_w, rows.taps, columns.taps),
+                  phase);
     }
   }
 }

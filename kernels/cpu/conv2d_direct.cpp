@@ -317,37 +317,28 @@ void conv2d_direct(const ConvProblem& problem) {
   });
 }
 
-void pack_direct(CpuDevice& device, const float* filter, Conv2dFilter& f, float* packed) {
-  const int64_t taps = f.r * f.s;
+void pack_direct(CpuDevice& device, const FilterSource& source, Conv2dFilter& f, float* packed) {
   const int64_t c_blocks = ceil_div(f.c, kChannelBlock);
-  const int64_t tile = taps * kChannelBlock * kFilterBlock;
+  const int64_t tile = f.r * f.s * kChannelBlock * kFilterBlock;
   device.threads().parallel_for(ceil_div(f.k, kFilterBlock) * c_blocks, [&](int64_t item, int) {
-    const int64_t k_begin = item / c_blocks * kFilterBlock;
-    const int64_t c_begin = item % c_blocks * kChannelBlock;
-    const int64_t k_count = std::min(kFilterBlock, f.k - k_begin);
-    const int64_t c_count = std::min(kChannelBlock, f.c - c_begin);
-    float* to = packed + item * tile;
-    if (k_count < kFilterBlock || c_count < kChannelBlock)
-      std::memset(to, 0, static_cast<size_t>(tile) * sizeof(float));
-    for (int64_t k = 0; k < k_count; ++k) {
-      const float* from = filter + ((k_begin + k) * f.c + c_begin) * taps;
-      for (int64_t c = 0; c < c_count; ++c) {
-        for (int64_t tap = 0; tap < taps; ++tap)
-          to[(tap * kChannelBlock + c) * kFilterBlock + k] = from[c * taps + tap];
-      }
-    }
+    gather_filter_block(source,
+                        {.k_begin = item / c_blocks * kFilterBlock,
+                         .k_end = f.k,
+                         .c_begin = item % c_blocks * kChannelBlock,
+                         .c_end = f.c,
+                         .c_stride = kFilterBlock,
+                         .tap_stride = kChannelBlock * kFilterBlock},
+                        packed + item * tile);
   });
 }
 
-void pack_narrow(const float* filter, Conv2dFilter& f, float* packed) {
+void pack_narrow(const FilterSource& source, Conv2dFilter& f, float* packed) {
   for (int64_t kb = 0; kb < ceil_div(f.k, kFilterBlock); ++kb) {
-    for (int64_t r = 0; r < f.r; ++r) {
-      for (int64_t s = 0; s < f.s; ++s) {
-        for (int64_t c = 0; c < f.c; ++c) {
-          for (int64_t k = kb * kFilterBlock; k < (kb + 1) * kFilterBlock; ++k) {
-            *packed++ = k < f.k ? filter[((k * f.c + c) * f.r + r) * f.s + s] : 0.0f;
-          }
-        }
+    for (int64_t tap = 0; tap < f.r * f.s; ++tap) {
+      for (int64_t c = 0; c < f.c; ++c) {
+        const float* from = source.data + c * source.c_stride + source.taps[static_cast<size_t>(tap)];
+        for (int64_t k = kb * kFilterBlock; k < (kb + 1) * kFilterBlock; ++k)
+          *packed++ = k < f.k ? from[k * source.k_stride] : 0.0f;
       }
     }
   }

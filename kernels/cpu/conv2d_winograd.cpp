@@ -31,21 +31,6 @@ constexpr int64_t kMaxGroup = 56;  // M of 56 tiles is 258 KB
 // 36 slices of V at a distance of a power of two would share a few cache sets.
 constexpr int64_t kSlicePadding = 16;
 
-/// Rows of G: powers of the point divided by the product of its distances to the others; points 0, +-a, +-b,
-/// infinity.
-std::array<std::array<double, 3>, 6> filter_transform() {
-  const double a = 0.70710678118654752440;
-  const double b = 1.41421356237309504880;
-  const double na = -1.5;  // 2 a^2 (a^2 - b^2)
-  const double nb = 6.0;   // 2 b^2 (b^2 - a^2)
-  return {{{1, 0, 0},
-           {1 / na, a / na, a * a / na},
-           {1 / na, -a / na, a * a / na},
-           {1 / nb, b / nb, b * b / nb},
-           {1 / nb, -b / nb, b * b / nb},
-           {0, 0, 1}}};
-}
-
 struct Plan {
   int64_t tiles_h;
   int64_t tiles_w;
@@ -67,7 +52,8 @@ Plan make_plan(const ConvProblem& problem) {
   const int64_t fitting = kGroupBytes / (kPoints * plan.c * static_cast<int64_t>(sizeof(float)));
   const int64_t largest = std::clamp(fitting, kMinGroup, kMaxGroup);
   const int64_t wanted = std::clamp(ceil_div(plan.tiles, 2 * threads), kMinGroup, largest);
-  plan.groups = ceil_div(plan.tiles, wanted);
+  // Whole groups of kMinGroup where they can be had: 32 tiles are one group, not two of 16.
+  plan.groups = std::clamp<int64_t>(plan.tiles / kMinGroup, 1, ceil_div(plan.tiles, wanted));
   plan.k_parts = parts_for(plan.groups, problem.k_blocks32(), static_cast<int>(threads));
   const int64_t group = ceil_div(plan.tiles, plan.groups);
   plan.slice_floats = plan.c * group + kSlicePadding;
@@ -89,6 +75,7 @@ void transform_input(const ConvProblem& problem, const Plan& plan, Range tiles, 
       .count = tiles.size(),
       .v = v,
       .v_stride = plan.slice_floats,
+      .v_block_stride = tiles.size() * kChannelBlock,
   });
 }
 
@@ -141,6 +128,19 @@ void transform_output(const ConvProblem& problem, const Plan& plan, Range tiles,
 
 }  // namespace
 
+std::array<std::array<double, 3>, 6> winograd_filter_transform() {
+  const double a = 0.70710678118654752440;
+  const double b = 1.41421356237309504880;
+  const double na = -1.5;  // 2 a^2 (a^2 - b^2)
+  const double nb = 6.0;   // 2 b^2 (b^2 - a^2)
+  return {{{1, 0, 0},
+           {1 / na, a / na, a * a / na},
+           {1 / na, -a / na, a * a / na},
+           {1 / nb, b / nb, b * b / nb},
+           {1 / nb, -b / nb, b * b / nb},
+           {0, 0, 1}}};
+}
+
 void conv2d_winograd(const ConvProblem& problem) {
   const Plan plan = make_plan(problem);
   ThreadPool& threads = problem.device.threads();
@@ -165,20 +165,27 @@ void conv2d_winograd(const ConvProblem& problem) {
   });
 }
 
-void pack_winograd(CpuDevice& device, const float* filter, Conv2dFilter& f, float* packed) {
+void pack_winograd(CpuDevice& device, const FilterSource& source, Conv2dFilter& f, float* packed) {
+  constexpr int64_t kTaps = 9;
   const int64_t c_stored = round_up(f.c, kChannelBlock);
-  const auto transform = filter_transform();
-  device.threads().parallel_for(ceil_div(f.k, kFilterBlock), [&](int64_t kb, int) {
-    float* block = packed + kb * kPoints * c_stored * kFilterBlock;
-    const int64_t k_count = std::min(kFilterBlock, f.k - kb * kFilterBlock);
-    float taps[9 * kFilterBlock] = {};  // zeros where there is no filter
-    for (int64_t c = 0; c < c_stored; ++c) {
-      for (int64_t i = 0; i < k_count; ++i) {
-        const float* from = filter + ((kb * kFilterBlock + i) * f.c + c) * 9;
-        for (int64_t t = 0; t < 9; ++t) taps[t * kFilterBlock + i] = c < f.c ? from[t] : 0.0f;
-      }
-      device.micro().winograd_filter(taps, transform[0].data(), block + c * kFilterBlock,
-                                     c_stored * kFilterBlock);
+  const auto transform = winograd_filter_transform();
+  const int64_t c_blocks = c_stored / kChannelBlock;
+  device.threads().parallel_for(ceil_div(f.k, kFilterBlock) * c_blocks, [&](int64_t item, int) {
+    const int64_t kb = item / c_blocks;
+    const int64_t c_begin = item % c_blocks * kChannelBlock;
+    float taps[kChannelBlock * kTaps * kFilterBlock];
+    gather_filter_block(source,
+                        {.k_begin = kb * kFilterBlock,
+                         .k_end = f.k,
+                         .c_begin = c_begin,
+                         .c_end = f.c,
+                         .c_stride = kTaps * kFilterBlock,
+                         .tap_stride = kFilterBlock},
+                        taps);
+    float* block = packed + (kb * kPoints * c_stored + c_begin) * kFilterBlock;
+    for (int64_t c = 0; c < kChannelBlock; ++c) {
+      device.micro().winograd_filter(taps + c * kTaps * kFilterBlock, transform[0].data(),
+                                     block + c * kFilterBlock, c_stored * kFilterBlock);
     }
   });
 }

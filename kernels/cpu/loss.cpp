@@ -12,11 +12,10 @@ namespace panda::kernels::cpu {
 
 namespace {
 
-int64_t label_of(const char* kernel, const ConstTensorView& labels, int64_t n, int64_t classes) {
+/// The row's label, or -1 for one that is no class.
+int64_t label_of(const ConstTensorView& labels, int64_t n, int64_t classes) {
   const int64_t label = labels.data<int64_t>()[n];
-  PANDA_CHECK(label >= 0 && label < classes, kernel, ": label ", label, " in row ", n, ", expected 0 to ",
-              classes - 1);
-  return label;
+  return label >= 0 && label < classes ? label : -1;
 }
 
 double log_sum_exp(const float* x, int64_t count) {
@@ -37,12 +36,12 @@ void softmax_cross_entropy_forward(Device& device, const SoftmaxCrossEntropyForw
   const int64_t classes = args.logits.shape()[1];
   device.threads().parallel_for(args.labels.numel(), [&](int64_t n, int) {
     const float* x = args.logits.data<float>() + n * classes;
-    const int64_t label = label_of("softmax_cross_entropy_forward", args.labels, n, classes);
+    const int64_t label = label_of(args.labels, n, classes);
     const double normalizer = log_sum_exp(x, classes);
     double sum = 0;
     for (int64_t c = 0; c < classes; ++c) sum += normalizer - x[c];
-    const double loss =
-        (1 - args.smoothing) * (normalizer - x[label]) + args.smoothing * sum / static_cast<double>(classes);
+    const double of_label = label >= 0 ? normalizer - x[label] : NAN;
+    const double loss = (1 - args.smoothing) * of_label + args.smoothing * sum / static_cast<double>(classes);
     args.losses.data<float>()[n] = static_cast<float>(args.scale * loss);
   });
 }
@@ -51,9 +50,9 @@ void softmax_cross_entropy_backward(Device& device, const SoftmaxCrossEntropyBac
   const int64_t classes = args.logits.shape()[1];
   device.threads().parallel_for(args.labels.numel(), [&](int64_t n, int) {
     const float* x = args.logits.data<float>() + n * classes;
-    const int64_t label = label_of("softmax_cross_entropy_backward", args.labels, n, classes);
+    const int64_t label = label_of(args.labels, n, classes);
     const double normalizer = log_sum_exp(x, classes);
-    const double weight = args.dL_dlosses.data<float>()[n] * args.scale;
+    const double weight = label >= 0 ? args.dL_dlosses.data<float>()[n] * args.scale : NAN;
     const double elsewhere = args.smoothing / static_cast<double>(classes);
     for (int64_t c = 0; c < classes; ++c) {
       const double target = (c == label ? 1 - args.smoothing : 0.0) + elsewhere;

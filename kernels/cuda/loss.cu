@@ -5,12 +5,9 @@
 // FLOPS   a few f64 operations an element, an exponential for the softmax
 // LAUNCH  a warp a row where a row has a sum; a thread an element where it has none
 // ORDER   a lane adds its elements in rising order, then the lanes are added by a butterfly
-// LIMITS  2^31 blocks. A label out of range is InvalidArgument, so that the labels (8 B a row) are copied to
-//         the host first: cross-entropy waits for the device and cannot be recorded.
+// LIMITS  2^31 blocks. The row of a label that is no class gives NaN, and nothing beyond the row is read
 // SOURCE  kernels/loss.h
 #include "kernels/loss.h"
-
-#include <vector>
 
 #include "kernels/cuda/gpu_kernels.h"
 #include "kernels/cuda/gradient_output.cuh"
@@ -59,8 +56,11 @@ __global__ void __launch_bounds__(kBlockThreads)
   for (int64_t c = lane; c < args.classes; c += kWarpThreads) sum += normalizer - x[c];
   sum = sum_of_warp(sum);
   if (lane != 0) return;
-  const double loss = (1 - args.smoothing) * (normalizer - x[args.labels[n]]) +
-                      args.smoothing * sum / static_cast<double>(args.classes);
+  const int64_t label = args.labels[n];
+  const bool is_class = label >= 0 && label < args.classes;
+  const double of_label = is_class ? normalizer - x[label] : static_cast<double>(NAN);
+  const double loss =
+      (1 - args.smoothing) * of_label + args.smoothing * sum / static_cast<double>(args.classes);
   losses[n] = static_cast<float>(args.scale * loss);
 }
 
@@ -72,10 +72,12 @@ __global__ void __launch_bounds__(kBlockThreads)
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
   const float* x = args.logits + n * args.classes;
   const double normalizer = log_sum_exp(x, args.classes, lane);
-  const double weight = dL_dlosses[n] * args.scale;
+  const int64_t label = args.labels[n];
+  const bool is_class = label >= 0 && label < args.classes;
+  const double weight = is_class ? dL_dlosses[n] * args.scale : static_cast<double>(NAN);
   const double elsewhere = args.smoothing / static_cast<double>(args.classes);
   for (int64_t c = lane; c < args.classes; c += kWarpThreads) {
-    const double target = (c == args.labels[n] ? 1 - args.smoothing : 0.0) + elsewhere;
+    const double target = (c == label ? 1 - args.smoothing : 0.0) + elsewhere;
     dL_dlogits.put(n * args.classes + c, weight * (exp(x[c] - normalizer) - target));
   }
 }
@@ -129,32 +131,27 @@ __global__ void __launch_bounds__(kBlockThreads)
 }
 
 template <typename Args>
-CrossEntropy checked_cross_entropy(const char* kernel, GpuDevice& device, const Args& args) {
-  const int64_t rows = args.logits.shape()[0];
-  const int64_t classes = args.logits.shape()[1];
-  const auto* labels = args.labels.template data<int64_t>();
-  std::vector<int64_t> on_host(static_cast<size_t>(rows));
-  device.copy_to_host(on_host.data(), labels, rows * static_cast<int64_t>(sizeof(int64_t)));
-  for (int64_t n = 0; n < rows; ++n) {
-    const int64_t label = on_host[static_cast<size_t>(n)];
-    PANDA_CHECK(label >= 0 && label < classes, kernel, ": label ", label, " in row ", n, ", expected 0 to ",
-                classes - 1);
-  }
-  return {args.logits.template data<float>(), labels, rows, classes, args.smoothing, args.scale};
+CrossEntropy cross_entropy_of(const Args& args) {
+  return {args.logits.template data<float>(),
+          args.labels.template data<int64_t>(),
+          args.logits.shape()[0],
+          args.logits.shape()[1],
+          args.smoothing,
+          args.scale};
 }
 
 }  // namespace
 
 void softmax_cross_entropy_forward(Device& base, const SoftmaxCrossEntropyForwardArgs& args) {
   GpuDevice& device = gpu_device(base);
-  const CrossEntropy rows = checked_cross_entropy("softmax_cross_entropy_forward", device, args);
+  const CrossEntropy rows = cross_entropy_of(args);
   PANDA_LAUNCH(cross_entropy, grid_for(rows.rows, kRowsPerBlock), dim3(kBlockThreads), 0, device, rows,
                args.losses.data<float>());
 }
 
 void softmax_cross_entropy_backward(Device& base, const SoftmaxCrossEntropyBackwardArgs& args) {
   GpuDevice& device = gpu_device(base);
-  const CrossEntropy rows = checked_cross_entropy("softmax_cross_entropy_backward", device, args);
+  const CrossEntropy rows = cross_entropy_of(args);
   PANDA_LAUNCH(cross_entropy_gradient, grid_for(rows.rows, kRowsPerBlock), dim3(kBlockThreads), 0, device,
                rows, args.dL_dlosses.data<float>(), gradient_output<float>(args.dL_dlogits));
 }

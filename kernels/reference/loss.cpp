@@ -10,11 +10,10 @@ namespace panda::kernels::reference {
 
 namespace {
 
-int64_t label_of(const char* kernel, const ConstTensorView& labels, int64_t n, int64_t classes) {
+/// The row's label, or -1 for one that is no class.
+int64_t label_of(const ConstTensorView& labels, int64_t n, int64_t classes) {
   const int64_t label = labels.data<int64_t>()[n];
-  PANDA_CHECK(label >= 0 && label < classes, kernel, ": label ", label, " in row ", n, ", expected 0 to ",
-              classes - 1);
-  return label;
+  return label >= 0 && label < classes ? label : -1;
 }
 
 /// log sum_c exp(x[c]).
@@ -32,12 +31,12 @@ void cross_entropy(const SoftmaxCrossEntropyForwardArgs& args) {
   const int64_t classes = args.logits.shape()[1];
   for (int64_t n = 0; n < args.labels.numel(); ++n) {
     const T* x = args.logits.data<T>() + n * classes;
-    const int64_t label = label_of("softmax_cross_entropy_forward", args.labels, n, classes);
+    const int64_t label = label_of(args.labels, n, classes);
     const double normalizer = log_sum_exp(x, classes);
     double sum = 0;
     for (int64_t c = 0; c < classes; ++c) sum += normalizer - x[c];
-    const double loss =
-        (1 - args.smoothing) * (normalizer - x[label]) + args.smoothing * sum / static_cast<double>(classes);
+    const double of_label = label >= 0 ? normalizer - x[label] : NAN;
+    const double loss = (1 - args.smoothing) * of_label + args.smoothing * sum / static_cast<double>(classes);
     args.losses.data<T>()[n] = static_cast<T>(args.scale * loss);
   }
 }
@@ -48,13 +47,13 @@ void cross_entropy_gradient(const SoftmaxCrossEntropyBackwardArgs& args) {
   const GradientWriter<T> dL_dlogits(args.dL_dlogits);
   for (int64_t n = 0; n < args.labels.numel(); ++n) {
     const T* x = args.logits.data<T>() + n * classes;
-    const int64_t label = label_of("softmax_cross_entropy_backward", args.labels, n, classes);
+    const int64_t label = label_of(args.labels, n, classes);
     const double normalizer = log_sum_exp(x, classes);
+    const double weight = label >= 0 ? args.dL_dlosses.data<T>()[n] * args.scale : NAN;
     for (int64_t c = 0; c < classes; ++c) {
       const double target =
           (c == label ? 1 - args.smoothing : 0.0) + args.smoothing / static_cast<double>(classes);
-      dL_dlogits.put(n * classes + c,
-                     args.dL_dlosses.data<T>()[n] * args.scale * (std::exp(x[c] - normalizer) - target));
+      dL_dlogits.put(n * classes + c, weight * (std::exp(x[c] - normalizer) - target));
     }
   }
 }

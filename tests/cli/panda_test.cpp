@@ -117,6 +117,32 @@ TEST_F(PandaCommand, DoesTheWholeJobWithEveryMethod) {
   }
 }
 
+TEST_F(PandaCommand, DrawsTheCurvesOfTheTraining) {
+  const TemporaryDirectory folder;
+  const std::string model = folder.path("m");
+  const std::string log = folder.path("log.csv");
+  json_of(fit("panda-early", model,
+              {"--minibatches", "5", "--log", log, "--curves", folder.path("c.svg"), "--log-auroc"}));
+  const std::string svg = content_of(folder.path("c.svg"));
+  const std::vector<std::string> titles = {"Loss", "Norm of the gradient", "Effective rank of the features",
+                                           "ROCAUC of the test split"};
+  for (const std::string& title : titles) EXPECT_NE(svg.find(title), std::string::npos) << title;
+  json_of({"eval", model, "--data", set(), "--report", folder.path("r.html"), "--training-log", log});
+  const std::string html = content_of(folder.path("r.html"));
+  EXPECT_NE(html.find("<h2>Training</h2>"), std::string::npos);
+  for (const std::string& title : titles) EXPECT_NE(html.find(title), std::string::npos) << title;
+
+  expect_refused({"eval", model, "--data", set(), "--training-log", log}, "give --report");
+  folder.write("no.csv", "file,score\n");
+  expect_refused({"eval", model, "--data", set(), "--report", folder.path("s.html"), "--training-log",
+                  folder.path("no.csv")},
+                 "no.csv: the first column is 'file'");
+  EXPECT_FALSE(path_exists(folder.path("s.html")));
+  expect_refused(fit("dn2", folder.path("n"), {"--curves", folder.path("d.svg")}),
+                 "--curves: dn2 trains nothing");
+  expect_refused(fit("panda-early", folder.path("n"), {"--curves", folder.path("none/d.svg")}), "none");
+}
+
 TEST_F(PandaCommand, FollowsItsFlagsAndPresets) {
   const TemporaryDirectory folder;
   const Json official = json_of(fit("panda-early", folder.path("a"), {"--hold-out", "0", "-q"}));

@@ -74,8 +74,8 @@ TemporaryDirectory* TrainingCommands::shared_ = nullptr;
 TEST_F(TrainingCommands, PretrainLearnsAndItsNetworkIsTakenByAFit) {
   const TemporaryDirectory folder;
   const std::string out = folder.path("w.safetensors");
-  const Json trained =
-      json_of(pretrain(out, {"--epochs", "12", "--log", folder.path("log.csv"), "--lr", "0.05"}));
+  const Json trained = json_of(pretrain(out, {"--epochs", "12", "--log", folder.path("log.csv"), "--curves",
+                                              folder.path("curves.svg"), "--lr", "0.05"}));
   EXPECT_EQ(trained.at("epochs"), 12);
   EXPECT_TRUE(trained.at("top1").is_null());
   const std::string log = content_of(folder.path("log.csv"));
@@ -88,7 +88,8 @@ TEST_F(TrainingCommands, PretrainLearnsAndItsNetworkIsTakenByAFit) {
   const Json fitted = json_of({"fit", "dn2", "--data", set(), "--weights", out, "--out", folder.path("m"),
                                "--resize", "40", "--crop", "32"});
   EXPECT_TRUE(fitted.is_object());
-  EXPECT_EQ(list_directory(folder.path()), (Words{"log.csv", "m", "w.safetensors"}));
+  EXPECT_EQ(list_directory(folder.path()), (Words{"curves.svg", "log.csv", "m", "w.safetensors"}));
+  EXPECT_NE(content_of(folder.path("curves.svg")).find("Learning rate"), std::string::npos);
 }
 
 TEST_F(TrainingCommands, PretrainGivesTheSameBytesForAnyThreadsAndAfterAKill) {

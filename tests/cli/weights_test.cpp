@@ -21,6 +21,29 @@ std::string small_weights() {
   return bytes;
 }
 
+TEST(CliWeights, EmbeddedIsAWordForTheNetworkInside) {
+  const TemporaryDirectory directory;
+  const Outcome json = run_panda_command({"weights", "inspect", "embedded", "-o", "json"});
+  ASSERT_EQ(json.exit_code, 0) << json.standard_error;
+  const std::string sha256 = nlohmann::json::parse(json.standard_output).at("sha256");
+  const std::string copy = directory.path("copy.safetensors");
+  const Outcome convert = run_panda_command({"weights", "convert", "embedded", copy});
+  ASSERT_EQ(convert.exit_code, 0) << convert.standard_error;
+  const std::string data = directory.path("data");
+  ASSERT_EQ(run_panda_command({"synth", "--out", data, "--size", "64", "--count", "12"}).exit_code, 0);
+  std::string models[2];
+  for (const std::string& weights : {std::string("embedded"), copy}) {
+    const std::string model = directory.path(weights == "embedded" ? "a.panda" : "b.panda");
+    const Outcome fit = run_panda_command({"fit", "dn2", "--data", data, "--weights", weights, "--resize",
+                                           "32", "--crop", "32", "--out", model});
+    ASSERT_EQ(fit.exit_code, 0) << fit.standard_error;
+    models[weights == "embedded" ? 0 : 1] = content_of(model);
+  }
+  EXPECT_NE(models[0].find(sha256), std::string::npos);
+  // The same tensors, whose file is another.
+  EXPECT_EQ(models[0].size(), models[1].size());
+}
+
 TEST(CliWeights, InspectShowsTensorsInEveryFormat) {
   const TemporaryDirectory directory;
   const std::string path = directory.write("w.safetensors", small_weights());

@@ -415,31 +415,46 @@ const RegisterCases cases_of_losses([](std::vector<Case>& cases) {
 
 const RegisterCases errors_of_losses([](std::vector<Case>& cases) {
   using namespace kernels;
-  const auto label_error = [&](const std::string& kernel, bool backward) {
-    cases.push_back(
-        {kernel, CaseKind::kError, "labels_and_smoothing", [=](const Subject& s) {
-           const GuardedTensor logits = place(s, make_tensor({3, 4}, 1));
-           Tensor labels = labels_of(3, 4);
-           labels.data<int64_t>()[1] = 4;
-           const GuardedTensor bad = place(s, labels);
-           const GuardedTensor losses = output(s, {3});
-           const GuardedTensor out = output(s, {3, 4});
-           const auto run = [&](double smoothing) {
-             if (backward) {
-               softmax_cross_entropy_backward(s.device, {logits.view(), bad.view(), losses.view(), smoothing,
-                                                         1, Gradient{out.view(), GradientMode::kOverwrite}});
-             } else {
-               softmax_cross_entropy_forward(s.device,
-                                             {logits.view(), bad.view(), smoothing, 1, losses.view()});
-             }
-           };
-           expect_error<InvalidArgument>(kernel + ": label 4 in row 1, expected 0 to 3", [&] { run(0); });
-           expect_error<InvalidArgument>(kernel + ": smoothing 1, expected 0 <= smoothing < 1",
-                                         [&] { run(1); });
-         }});
+  const auto add = [&](const std::string& kernel, bool backward) {
+    const auto run = [=](const Subject& s, const Tensor& labels, double smoothing, const GuardedTensor& out) {
+      const GuardedTensor logits = place(s, make_tensor({3, 4}, 1));
+      const GuardedTensor placed = place(s, labels);
+      const GuardedTensor weights = place(s, make_tensor({3}, 2));
+      if (backward) {
+        softmax_cross_entropy_backward(s.device, {logits.view(), placed.view(), weights.view(), smoothing, 1,
+                                                  Gradient{out.view(), GradientMode::kOverwrite}});
+      } else {
+        softmax_cross_entropy_forward(s.device, {logits.view(), placed.view(), smoothing, 1, out.view()});
+      }
+    };
+    const Shape shape = backward ? Shape{3, 4} : Shape{3};
+    cases.push_back({kernel, CaseKind::kError, "smoothing", [=](const Subject& s) {
+                       expect_error<InvalidArgument>(kernel + ": smoothing 1, expected 0 <= smoothing < 1",
+                                                     [&] { run(s, labels_of(3, 4), 1, output(s, shape)); });
+                     }});
+    for (const int64_t wrong : {int64_t{4}, int64_t{-1}, INT64_MAX, INT64_MIN}) {
+      cases.push_back({kernel, CaseKind::kSweep, text("label_", wrong, "_gives_nan"), [=](const Subject& s) {
+                         Tensor labels = labels_of(3, 4);
+                         const GuardedTensor right = output(s, shape);
+                         run(s, labels, 0.1, right);
+                         labels.data<int64_t>()[1] = wrong;
+                         const GuardedTensor out = output(s, shape);
+                         run(s, labels, 0.1, out);
+                         EXPECT_EQ(out.damage(), "");
+                         const std::vector<double> expected = elements(right.view());
+                         const std::vector<double> values = elements(out.view());
+                         for (size_t i = 0; i < values.size(); ++i) {
+                           const size_t row = backward ? i / 4 : i;
+                           EXPECT_EQ(std::isnan(values[i]), row == 1) << i;
+                           if (row != 1) {
+                             EXPECT_EQ(values[i], expected[i]) << i;
+                           }
+                         }
+                       }});
+    }
   };
-  label_error("softmax_cross_entropy_forward", false);
-  label_error("softmax_cross_entropy_backward", true);
+  add("softmax_cross_entropy_forward", false);
+  add("softmax_cross_entropy_backward", true);
   cases.push_back(
       {"logistic_loss_forward", CaseKind::kError, "shape", [](const Subject& s) {
          const GuardedTensor z = place(s, make_tensor({3}, 1));

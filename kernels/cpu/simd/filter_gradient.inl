@@ -68,6 +68,7 @@ void filter_gradient(const FilterGradientArgs& a) {
   const int64_t row_floats = (a.w * a.stride_h + 2 * a.q) * 16;
   int64_t strips = (a.p * row_floats + kStripFloats - 1) / kStripFloats;
   if (strips > a.p) strips = a.p;
+  if (a.r * a.s == 1) strips = 1;  // nothing passes over them again
   if (strips < 1) strips = 1;
   for (int64_t strip = 0; strip < strips; ++strip) {
     const int64_t first = a.p * strip / strips;
@@ -79,7 +80,7 @@ void filter_gradient(const FilterGradientArgs& a) {
         float* g = a.g + (r * a.s + s) * 16 * kFilterBlock;
         for (int c = 0; c < a.channels; c += kTileC) {
           for (int k = 0; k < kFilterBlock; k += 2 * kLanes)
-            tap_tile(a, p, q, r - a.pad_h, s - a.pad_w, c, k, strip > 0, g + c * kFilterBlock + k);
+            tap_tile(a, p, q, r - a.pad_h, s - a.pad_w, c, k, a.add || strip > 0, g + c * kFilterBlock + k);
         }
       }
     }

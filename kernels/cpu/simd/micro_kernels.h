@@ -76,7 +76,7 @@ struct GemmPanelArgs {
 };
 
 /// Winograd F(4x4,3x3): tiles [first, first + count) of the batch (tile = (n * tiles_h + th) * tiles_w + tw),
-/// all channels. v[36][blocks][count][16], 36 slices v_stride floats apart.
+/// all channels. v[36][blocks][count][16], slices v_stride and blocks v_block_stride floats apart.
 struct WinogradInputArgs {
   const float* x;  ///< N,blocks,H,W,16
   int64_t blocks;
@@ -90,6 +90,7 @@ struct WinogradInputArgs {
   int64_t count;
   float* v;
   int64_t v_stride;
+  int64_t v_block_stride;
 };
 
 /// m[36][count][32] -> 4x4 pixels per tile of y, N,k_blocks,P,Q,16, at channel block `k_block` and (if halves
@@ -142,7 +143,8 @@ struct PoolRowArgs {
 };
 
 /// One image, one block of 16 input channels, 32 output channels:
-///   g[r][s][c][k] = sum over p, q of x[p*stride_h + r - pad_h][q*stride_w + s - pad_w][c] * dL_dy[p][q][k]
+///   g[r][s][c][k] (+)= sum over p, q of x[p*stride_h + r - pad_h][q*stride_w + s - pad_w][c] *
+///   dL_dy[p][q][k]
 /// over the pixels inside the image, p-major; strips of p add to g one after another.
 struct FilterGradientArgs {
   const float* x;       ///< H,W,16
@@ -160,6 +162,7 @@ struct FilterGradientArgs {
   int64_t pad_w;
   int64_t channels;  ///< input channels of the block that exist; the rest of g may stay as it was
   float* g;          ///< R,S,16,32
+  bool add;          ///< to g
 };
 /// sum += g, squares += g * g over rows * 32 elements, dots[k] += sum over rows of g[row][k] *
 /// filter[row][k]; each may be null.
@@ -259,8 +262,13 @@ struct MicroKernels {
   void (*transpose)(const float* x, int64_t x_stride, int64_t rows, int64_t columns, float* y,
                     int64_t y_stride);
   void (*winograd_input)(const WinogradInputArgs& args);
+  /// The same of an output's gradient: A d A^T of 4x4 tiles d, zeros beyond h and w; no padding.
+  void (*winograd_output_gradient)(const WinogradInputArgs& args);
   void (*winograd_output)(const WinogradOutputArgs& args);
   void (*winograd_filter)(const float* g, const double* transform, float* u, int64_t stride);
+  /// g[tap][32] = G^T u G, in f64, taps g_stride floats apart: back from u[point][32].
+  void (*winograd_filter_gradient)(const float* u, int64_t stride, const double* transform, float* g,
+                                   int64_t g_stride);
   void (*linear)(const LinearArgs& args);
   void (*max_pool_row)(const PoolRowArgs& args);
   void (*avg_pool_row)(const PoolRowArgs& args);

@@ -48,39 +48,84 @@ PANDA_INLINE void input_transform(const float* d, int64_t row_stride, float* v, 
   }
 }
 
-/// The 6x6 patch at (h, w), which may leave the image, with zeros outside.
+/// The patch of kExtent^2 pixels at (h, w), which may leave the image, with zeros outside.
+template <int kExtent>
 PANDA_INLINE void copy_patch(const float* image, const WinogradInputArgs& a, int64_t h, int64_t w,
                              float* patch) {
-  for (int64_t i = 0; i < 6; ++i) {
-    for (int64_t j = 0; j < 6; ++j) {
+  for (int64_t i = 0; i < kExtent; ++i) {
+    for (int64_t j = 0; j < kExtent; ++j) {
       const bool inside = h + i >= 0 && h + i < a.h && w + j >= 0 && w + j < a.w;
       const float* pixel = image + ((h + i) * a.w + w + j) * 16;
       for (int c = 0; c < 16; c += kLanes)
-        store(patch + (i * 6 + j) * 16 + c, inside ? load(pixel + c) : V{});
+        store(patch + (i * kExtent + j) * 16 + c, inside ? load(pixel + c) : V{});
+    }
+  }
+}
+
+/// transform(patch, row_stride, v, v_stride) of every tile's kExtent^2 pixels at (4 th - pad, 4 tw - pad).
+template <int kExtent, typename Transform>
+PANDA_INLINE void transform_tiles(const WinogradInputArgs& a, Transform transform) {
+  float patch[kExtent * kExtent * 16];
+  for (int64_t t = 0; t < a.count; ++t) {
+    const int64_t tile_index = a.first + t;
+    const int64_t n = tile_index / (a.tiles_h * a.tiles_w);
+    const int64_t h = tile_index / a.tiles_w % a.tiles_h * 4 - a.pad_h;
+    const int64_t w = tile_index % a.tiles_w * 4 - a.pad_w;
+    const bool inside = h >= 0 && h + kExtent <= a.h && w >= 0 && w + kExtent <= a.w;
+    for (int64_t block = 0; block < a.blocks; ++block) {
+      const float* image = a.x + (n * a.blocks + block) * a.h * a.w * 16;
+      float* v = a.v + block * a.v_block_stride + t * 16;
+      if (inside) {
+        transform(image + (h * a.w + w) * 16, a.w * 16, v, a.v_stride);
+      } else {
+        copy_patch<kExtent>(image, a, h, w, patch);
+        transform(patch, kExtent * 16, v, a.v_stride);
+      }
     }
   }
 }
 
 void winograd_input(const WinogradInputArgs& a) {
   count_call();
-  float patch[36 * 16];
-  for (int64_t t = 0; t < a.count; ++t) {
-    const int64_t tile_index = a.first + t;
-    const int64_t n = tile_index / (a.tiles_h * a.tiles_w);
-    const int64_t h = tile_index / a.tiles_w % a.tiles_h * 4 - a.pad_h;
-    const int64_t w = tile_index % a.tiles_w * 4 - a.pad_w;
-    const bool inside = h >= 0 && h + 6 <= a.h && w >= 0 && w + 6 <= a.w;
-    for (int64_t block = 0; block < a.blocks; ++block) {
-      const float* image = a.x + (n * a.blocks + block) * a.h * a.w * 16;
-      float* v = a.v + (block * a.count + t) * 16;
-      if (inside) {
-        input_transform(image + (h * a.w + w) * 16, a.w * 16, v, a.v_stride);
-      } else {
-        copy_patch(image, a, h, w, patch);
-        input_transform(patch, 6 * 16, v, a.v_stride);
+  transform_tiles<6>(a, [](const float* d, int64_t row_stride, float* v, int64_t v_stride) {
+    input_transform(d, row_stride, v, v_stride);
+  });
+}
+
+/// A times a column of 4.
+PANDA_INLINE void output_gradient_transform_1d(const V d0, const V d1, const V d2, const V d3, V* t) {
+  const V even1 = d0 + 0.5f * d2;
+  const V odd1 = kA * d1 + 0.5f * kA * d3;
+  const V even2 = d0 + 2.0f * d2;
+  const V odd2 = kB * d1 + 2.0f * kB * d3;
+  t[0] = d0;
+  t[1] = even1 + odd1;
+  t[2] = even1 - odd1;
+  t[3] = even2 + odd2;
+  t[4] = even2 - odd2;
+  t[5] = d3;
+}
+
+void winograd_output_gradient(const WinogradInputArgs& a) {
+  count_call();
+  transform_tiles<4>(a, [](const float* d, int64_t row_stride, float* v, int64_t v_stride) {
+    for (int c = 0; c < 16; c += kLanes) {
+      V column[4][6];  // [pixel column][transformed row]
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const float* p = d + j * 16 + c;
+        output_gradient_transform_1d(load(p), load(p + row_stride), load(p + 2 * row_stride),
+                                     load(p + 3 * row_stride), column[j]);
+      }
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; ++i) {
+        V t[6];
+        output_gradient_transform_1d(column[0][i], column[1][i], column[2][i], column[3][i], t);
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; ++j) store(v + (i * 6 + j) * v_stride + c, t[j]);
       }
     }
-  }
+  });
 }
 
 PANDA_INLINE void output_transform_1d(const V m0, const V m1, const V m2, const V m3, const V m4, const V m5,
@@ -163,5 +208,28 @@ void winograd_filter(const float* g, const double* transform, float* u, int64_t 
             __builtin_convertvector(value, VHalf);
       }
     }
+  }
+}
+
+void winograd_filter_gradient(const float* u, int64_t stride, const double* transform, float* g,
+                              int64_t g_stride) {
+  count_call();
+  for (int k = 0; k < kFilterBlock; k += kDoubleLanes) {
+    VD sums[9] = {};
+    for (int i = 0; i < 6; ++i) {
+      VD row[3] = {};  // row i of u, times G
+      for (int j = 0; j < 6; ++j) {
+        const VD value = widen(u + (i * 6 + j) * stride + k);
+        const double* b = transform + j * 3;
+#pragma GCC unroll 3
+        for (int s = 0; s < 3; ++s) row[s] += value * b[s];
+      }
+      const double* a = transform + i * 3;
+#pragma GCC unroll 9
+      for (int t = 0; t < 9; ++t) sums[t] += row[t % 3] * a[t / 3];
+    }
+#pragma GCC unroll 9
+    for (int t = 0; t < 9; ++t)
+      *reinterpret_cast<VHalfUnaligned*>(g + t * g_stride + k) = __builtin_convertvector(sums[t], VHalf);
   }
 }

@@ -54,7 +54,7 @@ TEST(Report, EscapesWhatUsersNamed) {
 TEST(Report, ClosesWhatItOpens) {
   const std::string html = report_html({}, small_evaluation());
   for (const std::string tag :
-       {"section", "table", "tr", "td", "th", "figure", "figcaption", "svg", "main", "p", "h2"})
+       {"section", "table", "tr", "td", "th", "figure", "figcaption", "svg", "main", "p", "h2", "div"})
     EXPECT_EQ(count_of(html, "<" + tag + ">") + count_of(html, "<" + tag + " "),
               count_of(html, "</" + tag + ">"))
         << tag;

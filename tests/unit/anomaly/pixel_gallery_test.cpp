@@ -1,0 +1,137 @@
+#include "anomaly/pixel_gallery.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "kernels/device_registry.h"
+#include "kernels/tensor/random.h"
+
+namespace panda::anomaly {
+namespace {
+
+constexpr int64_t kImages = 20;
+constexpr int64_t kPixels = 50;
+constexpr int64_t kWidth = 64;
+
+/// Rows that differ from a few prototypes by `spread`.
+Tensor features(int64_t images, double spread, uint64_t seed) {
+  Tensor rows(host(), DType::kF32, {images * kPixels, kWidth}, "features");
+  Random prototypes(1);
+  std::vector<double> base(static_cast<size_t>(4 * kWidth));
+  for (double& value : base) value = prototypes.next_normal();
+  Random random(seed);
+  for (int64_t i = 0; i < rows.shape()[0]; ++i) {
+    const auto prototype = static_cast<int64_t>(random.next_below(4));
+    for (int64_t j = 0; j < kWidth; ++j) {
+      rows.data<float>()[i * kWidth + j] = static_cast<float>(
+          base[static_cast<size_t>(prototype * kWidth + j)] + spread * random.next_normal());
+    }
+  }
+  return rows;
+}
+
+struct Found {
+  Tensor distances;
+  Tensor indices;
+  explicit Found(int64_t nq, int64_t k)
+      : distances(host(), DType::kF64, {nq, k}, "distances"),
+        indices(host(), DType::kI64, {nq, k}, "indices") {}
+  [[nodiscard]] std::vector<double> distance_list() const {
+    return {distances.data<double>(), distances.data<double>() + distances.numel()};
+  }
+  [[nodiscard]] std::vector<int64_t> index_list() const {
+    return {indices.data<int64_t>(), indices.data<int64_t>() + indices.numel()};
+  }
+};
+
+PixelGallery in_memory(Device& device, const Tensor& rows, bool prepared) {
+  PixelGallery gallery(device, kImages, kPixels, kWidth);
+  // In steps that do not meet the blocks.
+  for (int64_t first = 0; first < kImages; first += 7) {
+    const int64_t end = std::min(kImages, first + 7);
+    gallery.set(first, rows.view().rows(first * kPixels, end * kPixels));
+  }
+  if (prepared) gallery.prepare();
+  return gallery;
+}
+
+PixelGallery on_disk(Device& device, const Tensor& rows, int64_t memory_bytes) {
+  PixelGallery gallery(
+      device, kImages, kPixels, kWidth,
+      [rows](int64_t begin, int64_t end) {
+        return clone_to(rows.view().rows(begin * kPixels, end * kPixels), host(), "block");
+      },
+      memory_bytes);
+  gallery.prepare();
+  return gallery;
+}
+
+TEST(PixelGallery, FindsTheSameInMemoryOnDiskAndUnprepared) {
+  const auto reference = kernels::make_device({"reference", 0, ""});
+  const auto device = kernels::make_device({"cpu", 0, ""});
+  for (const double spread : {1.0, 1e-3}) {
+    const Tensor rows = features(kImages, spread, 2);
+    const Tensor queries = features(1, spread, 3);
+    for (const int64_t k : {1, 3}) {
+      // Of all images, and of all but two of them.
+      Found all(kPixels, k);
+      kernels::knn_search(*reference, {clone_to(queries, *reference), clone_to(rows, *reference), k,
+                                       all.distances, all.indices});
+      const std::vector<ImageRange> parts = {{0, 4}, {5, 19}};
+      Found some(kPixels, k);
+      std::fill_n(some.indices.data<int64_t>(), some.indices.numel(), int64_t{-1});
+      for (const ImageRange& part : parts) {
+        Found found(kPixels, k);
+        kernels::knn_search(
+            *reference, {clone_to(queries, *reference),
+                         clone_to(rows.view().rows(part.begin * kPixels, part.end * kPixels), *reference), k,
+                         found.distances, found.indices});
+        kernels::knn_merge(some.distances, some.indices, found.distances, found.indices,
+                           part.begin * kPixels);
+      }
+      std::vector<PixelGallery> galleries;
+      galleries.push_back(in_memory(*device, rows, true));
+      galleries.push_back(in_memory(*device, rows, false));
+      galleries.push_back(in_memory(*reference, rows, true));
+      for (const int64_t memory : {int64_t{1}, 3 * kPixels * kWidth * 4, int64_t{1} << 30})
+        galleries.push_back(on_disk(*device, rows, memory));
+      for (size_t g = 0; g < galleries.size(); ++g) {
+        SCOPED_TRACE(text("spread ", spread, ", k ", k, ", gallery ", g));
+        Found found_all(kPixels, k);
+        Found found_some(kPixels, k);
+        const PixelQuery wanted[] = {{queries, {{0, kImages}}, found_all.distances, found_all.indices},
+                                     {queries, parts, found_some.distances, found_some.indices}};
+        galleries[g].search(wanted, k);
+        EXPECT_EQ(found_all.distance_list(), all.distance_list());
+        EXPECT_EQ(found_all.index_list(), all.index_list());
+        EXPECT_EQ(found_some.distance_list(), some.distance_list());
+        EXPECT_EQ(found_some.index_list(), some.index_list());
+      }
+    }
+  }
+}
+
+TEST(PixelGallery, HoldsPreparedBlocksInMemoryAlone) {
+  const auto device = kernels::make_device({"cpu", 0, ""});
+  const Tensor rows = features(kImages, 1, 2);
+  const int64_t bytes = in_memory(*device, rows, true).prepared_bytes();
+  EXPECT_GT(bytes, 0);
+  EXPECT_LT(bytes, rows.bytes());
+  EXPECT_EQ(in_memory(*device, rows, false).prepared_bytes(), 0);
+  EXPECT_EQ(on_disk(*device, rows, 1).prepared_bytes(), 0);
+}
+
+TEST(PixelGallery, ReadsBackWhatWasSet) {
+  const auto device = kernels::make_device({"cpu", 0, ""});
+  const Tensor rows = features(kImages, 1, 2);
+  const PixelGallery gallery = in_memory(*device, rows, true);
+  const Tensor read = gallery.read(2, 19);
+  ASSERT_EQ(read.shape(), (Shape{17 * kPixels, kWidth}));
+  EXPECT_TRUE(std::equal(read.data<float>(), read.data<float>() + read.numel(),
+                         rows.data<float>() + 2 * kPixels * kWidth));
+  EXPECT_THROW(static_cast<void>(gallery.read(3, kImages + 1)), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace panda::anomaly
