@@ -9,6 +9,9 @@ namespace panda::kernels::cpu {
 namespace {
 
 constexpr int64_t kFewQueries = 3;
+/// Candidates per row wanted above which f32 distances pay: they cost half of D, or as much where rows come
+/// from beyond L2, and spare D of all but k rows.
+constexpr double kRefinedAbove = 1.5;
 /// Squared distances in f32 outside this range may have met an overflow or an underflow.
 constexpr double kLeastRefined = 0x1p-60;
 constexpr double kMostRefined = 0x1p120;
@@ -96,7 +99,7 @@ void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics
            items;
   }
   const float* q = query_row(query, m.query);
-  if (l2_) {
+  if (l2_ && static_cast<double>(size - measured) > kRefinedAbove * static_cast<double>(plan_.k)) {
     candidates.shrink(size);
     size = refine(m, q, candidates, measured);
     if (eager) std::sort(items + measured, items + size, lower);
