@@ -18,8 +18,6 @@ namespace panda::tools {
 
 namespace {
 
-/// Gallery vectors held at once, beside their codes (a quarter of it, or as much with 16-bit codes).
-constexpr int64_t kGalleryBytes = int64_t{512} << 20;
 /// Multiply-adds between two reports of progress, at which the command may be interrupted.
 constexpr double kWorkPerReport = 3e10;
 
@@ -136,7 +134,7 @@ CommandSpec knn_spec() {
           "floats; "
           "indices are 64-bit integers counted from 0. Vectors are .npy (f32, f16 or u8, two axes), .fvecs "
           "or "
-          ".bvecs. The gallery is read in parts: it may be larger than memory.",
+          ".bvecs. The gallery is read in parts of --memory: it may be larger than memory.",
       .positionals = {},
       .options = {required(file_option("gallery", "the vectors among which to search")),
                   required(file_option("queries", "the vectors for which to search")),
@@ -165,10 +163,23 @@ CommandSpec knn_spec() {
                        "It decides how long the search takes, never what it finds. A device may use a finer "
                        "type than the one named; none measures every pair.",
                    .choices = {"auto", "none", "f32", "f16", "bf16", "int16", "int8"}},
+                  {.name = "memory",
+                   .kind = OptionKind::kInteger,
+                   .value_name = "MB",
+                   .default_value = "512",
+                   .summary = "gallery vectors that may be in memory at once",
+                   .detail =
+                       "A larger gallery is read and searched in parts, with the same result. Beside the "
+                       "vectors lie codes (a quarter or half of their bytes), up to 256 MB for the search, "
+                       "queries and results.",
+                   .minimum = 1,
+                   .maximum = 1'000'000'000},
                   required(file_option("indices", "where to write the neighbours' indices (.npy)")),
                   required(file_option("distances", "where to write their distances (.npy)"))},
       .examples = {"panda knn --gallery train.npy --queries test.npy -k 10 --indices i.npy --distances d.npy",
                    "panda knn --gallery b.bvecs --queries q.bvecs -k 9 --metric ip --indices i.npy "
+                   "--distances d.npy",
+                   "panda knn --gallery big.fvecs --queries q.fvecs -k 10 --memory 256 --indices i.npy "
                    "--distances d.npy"}};
 }
 
@@ -200,7 +211,7 @@ int run_knn(const ParsedOptions& options, Context& context) {
   std::fill_n(search.indices.data<int64_t>(), shape.numel(), int64_t{-1});
 
   const int64_t row_bytes = std::max<int64_t>(gallery.d() * dtype_bytes(gallery.dtype()), 1);
-  const int64_t rows_at_once = std::max<int64_t>(kGalleryBytes / row_bytes, 1);
+  const int64_t rows_at_once = std::max<int64_t>((options.integer("memory") << 20) / row_bytes, 1);
   for (int64_t first = 0; first < gallery.count(); first += rows_at_once) {
     const Tensor rows = gallery.read(first, std::min(gallery.count(), first + rows_at_once));
     check_finite(gallery, rows, first);

@@ -24,7 +24,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--program", required=True)
 parser.add_argument("--output", required=True)
 parser.add_argument("--cases", choices=["shapes", "grid"], default="shapes")
-parser.add_argument("--only", default="", help="cases whose name contains this")
+parser.add_argument("--only", default="", help="cases whose name contains this, or one of these, comma-separated")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: processor seconds, for a busy machine and one thread")
 parser.add_argument("--repetitions", type=int, default=5)
@@ -114,14 +114,26 @@ def verify(name, gallery, queries, k, indices, distances):
             raise RuntimeError(f"{name}: query {query}: indices and distances do not belong together")
 
 
+def read_speed():
+    """GB/s of one thread that reads memory: the roof of a single query."""
+    x = np.ones(1 << 27, np.float32)
+    times = []
+    for _ in range(5):
+        start = time.process_time() if arguments.threads == 1 else time.perf_counter()
+        np.dot(x, x)
+        times.append((time.process_time() if arguments.threads == 1 else time.perf_counter()) - start)
+    return x.nbytes * 1e-9 / min(times)
+
+
 def measure(name, nb, nq, d, k, folder, data):
+    asked_nq = nq
     nq = max(1, min(nq, int(arguments.max_flop / (2.0 * nb * d))))
     flop = 2.0 * nq * nb * d
     gallery, gallery_path, index, fits = data["gallery"], data["path"], data["index"], data["fits"]
     queries = np.ascontiguousarray(data["queries"][:nq])
     query_path = os.path.join(folder, "queries.npy")
     np.save(query_path, queries)
-    entry = {"case": name, "nb": nb, "nq": nq, "d": d, "k": k, "flop": flop, "ours": {}, "peers": {}}
+    entry = {"case": name, "nb": nb, "nq": nq, "asked_nq": asked_nq, "d": d, "k": k, "flop": flop, "ours": {}, "peers": {}}
     times = {}
     inner = int(max(1, min(2000, 2e8 / flop)))  # short searches are repeated, and the fastest counts
 
@@ -174,8 +186,9 @@ def measure(name, nb, nq, d, k, folder, data):
 
 def main():
     faiss.omp_set_num_threads(arguments.threads)
-    cases = [case for case in (SHAPES if arguments.cases == "shapes" else GRID) if arguments.only in case[0]]
+    cases = [case for case in (SHAPES if arguments.cases == "shapes" else GRID) if any(part in case[0] for part in arguments.only.split(","))]
     load_before = os.getloadavg()
+    bandwidth = read_speed()
     results = []
     description = ""
     with tempfile.TemporaryDirectory() as folder:
@@ -202,11 +215,11 @@ def main():
             for filter_name, prepared in data["prepared"].items():
                 entry["ours"][filter_name]["prepared"] = prepared
             results.append(entry)
-            write(results, description, load_before)
+            write(results, description, load_before, bandwidth)
 
 
-def write(results, description, load_before):
-    report = {"what": "exact k nearest neighbours, squared L2, f32 vectors", "data": arguments.data, "machine": processor_facts(), "device": description,
+def write(results, description, load_before, bandwidth):
+    report = {"what": "exact k nearest neighbours, squared L2, f32 vectors", "data": arguments.data, "machine": processor_facts(), "device": description, "read_gbytes_per_second": bandwidth,
               "threads": arguments.threads, "clock": arguments.clock, "repetitions": arguments.repetitions, "faiss": faiss.__version__,
               "faiss_compile_options": faiss.get_compile_options().strip(), "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE", ""),
               "scikit_learn": sklearn.__version__, "compiler": command_output("c++", "--version").split("\n")[0],

@@ -75,6 +75,8 @@ class KnnCandidates {
     items_[size_++] = candidate;
     return k_ <= kEagerK && bound_.offer(candidate.high) && lower_tau(bound_.value());
   }
+  /// A row whose bound tau() knows already.
+  void put(const KnnCandidate& candidate) { items_[size_++] = candidate; }
   [[nodiscard]] bool full() const { return size_ >= prune_at_; }
 
   /// An upper bound on the k-th smallest distance; infinite while fewer than k rows were seen.
@@ -97,6 +99,8 @@ class KnnCandidates {
 
   [[nodiscard]] KnnCandidate* items() { return items_; }
   [[nodiscard]] int64_t size() const { return size_; }
+  /// Forgets all but items()[0, size).
+  void shrink(int64_t size) { size_ = size; }
   /// After items()[0, size) are measured: keeps the k first of them, in any order.
   void keep_first(int64_t size);
   /// In the order of (distance, row); all are measured.

@@ -17,6 +17,8 @@ namespace {
 constexpr int64_t kCenterRows = 2048;
 /// Codes of kI8 stay within 2^29 / 2^14 dimensions, f32 sums within an error bound that means something.
 constexpr int64_t kMaxInt8Dimensions = 32000;
+/// Rows up to which a gallery has 16-bit codes beside its 8-bit ones.
+constexpr int64_t kMaxFineRows = 2048;
 constexpr int64_t kMaxFloatDimensions = int64_t{1} << 20;
 /// Rounding of y = x * factor - mu, and of the sums on it, beyond what eta covers; see "Centring".
 constexpr double kCentringSlack = 0x1p-50;
@@ -134,6 +136,10 @@ CpuKnnIndex::CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, c
     set_filter(KnnFilter::kInt16);
     encode(device);
   }
+  if (automatic_ && code_ == KnnCode::kI8 && !whole_numbers_ && !few_searches && size() <= kMaxFineRows) {
+    const KnnGalleryPrepareArgs fine{args.rows, metric_, KnnFilter::kInt16, nullptr};
+    fine_ = std::make_unique<const CpuKnnIndex>(device, fine, kernel, first_row, true);
+  }
 }
 
 void CpuKnnIndex::set_filter(KnnFilter filter) {
@@ -148,7 +154,7 @@ int64_t CpuKnnIndex::bytes() const {
   for (const Tensor* tensor : {&codes_, &c_, &e_, &n_, &norms_}) {
     if (tensor->present()) total += tensor->bytes();
   }
-  return total;
+  return fine_ == nullptr ? total : total + fine_->bytes();
 }
 
 double CpuKnnIndex::factor(int64_t row) const {

@@ -2,6 +2,7 @@
 // The letters are those of docs/derivations/knn_certificate.md.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "kernels/cpu/cpu_device.h"
@@ -50,6 +51,9 @@ class CpuKnnIndex final : public KnnIndex {
               bool few_searches = false);
   [[nodiscard]] int64_t bytes() const override;
   [[nodiscard]] KnnFilter filter() const override { return filter_; }
+  /// The same rows with 16-bit codes, for searches of a small gallery of which much is wanted: 8-bit codes
+  /// would leave twice as much to measure. Null if there are none.
+  [[nodiscard]] const CpuKnnIndex* fine() const { return fine_.get(); }
   /// The filter was this device's choice, and each search may do without it.
   [[nodiscard]] bool automatic() const { return automatic_; }
 
@@ -108,6 +112,7 @@ class CpuKnnIndex final : public KnnIndex {
   Tensor e_;
   Tensor n_;
   Tensor norms_;
+  std::unique_ptr<const CpuKnnIndex> fine_;
 };
 
 /// One vector's codes at one scale: what both sides of the search do alike.

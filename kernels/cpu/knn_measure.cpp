@@ -9,6 +9,9 @@ namespace panda::kernels::cpu {
 namespace {
 
 constexpr int64_t kFewQueries = 3;
+/// Candidates per row wanted above which f32 distances pay: they cost half of D, or as much where rows come
+/// from beyond L2, and spare D of all but k rows.
+constexpr double kRefinedAbove = 1.5;
 /// Squared distances in f32 outside this range may have met an overflow or an underflow.
 constexpr double kLeastRefined = 0x1p-60;
 constexpr double kMostRefined = 0x1p120;
@@ -76,7 +79,7 @@ void KnnSearch::measure_rows(const Memory& m, double norm, KnnCandidate* items, 
   }
 }
 
-/// Replaces bounds by distances, nearest lower bound first, and keeps the k first.
+/// Replaces bounds by distances (of a small k nearest lower bound first), and keeps the k first.
 void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
   KnnCandidates& candidates = m.candidates[i];
   KnnCandidate* items = candidates.items();
@@ -85,14 +88,23 @@ void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics
       std::partition(items, items + size, [](const KnnCandidate& one) { return one.measured(); }) - items;
   if (measured == size) return candidates.keep_first(size);
   const auto lower = [](const KnnCandidate& a, const KnnCandidate& b) { return a.low < b.low; };
-  std::sort(items + measured, items + size, lower);
-  const float* q = query_row(query, m.query);
-  if (l2_) {
-    size = refine(m, q, candidates, measured);
+  // Where tau does not fall meanwhile, the order decides nothing.
+  const bool eager = plan_.k <= KnnCandidates::kEagerK;
+  if (eager) {
     std::sort(items + measured, items + size, lower);
+  } else {
+    const double limit = candidates.discard_above();
+    size = std::remove_if(items + measured, items + size,
+                          [&](const KnnCandidate& one) { return one.low > limit; }) -
+           items;
+  }
+  const float* q = query_row(query, m.query);
+  if (l2_ && static_cast<double>(size - measured) > kRefinedAbove * static_cast<double>(plan_.k)) {
+    candidates.shrink(size);
+    size = refine(m, q, candidates, measured);
+    if (eager) std::sort(items + measured, items + size, lower);
   }
   knn_widen(q, d_, m.centered);
-  const bool eager = plan_.k <= KnnCandidates::kEagerK;
   KnnBound bound(m.bounds_now, plan_.k);
   for (int64_t j = 0; eager && j < measured; ++j) bound.offer(items[j].low);
   while (measured < size) {

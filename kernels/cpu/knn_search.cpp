@@ -7,7 +7,8 @@
 //   measure what is left by D, nearest lower bound first, until the next one is above the k-th distance
 // Queries are ordered by the size of their components, so that one scale serves a block. With few queries the
 // gallery is cut into parts, whose results are merged. A block whose filter keeps too much walks the rest of
-// its range without it. Nothing but D decides what is returned, so the cut decides nothing.
+// its range without it. Of a small gallery, of which much is wanted, all products are tabled instead
+// (knn_table.cpp). Nothing but D decides what is returned, so the cut decides nothing.
 #include "kernels/cpu/knn_search.h"
 
 #include <algorithm>
@@ -39,8 +40,8 @@ constexpr int64_t kWorkPerThread = 4 << 20;
 constexpr int64_t kWindowPanels = 64;
 /// Bits of f32's infinity: of what is finite, they are less.
 constexpr uint32_t kInfinityBits = 0x7f800000;
-/// See "Rounding of the bounds" in the derivation.
-constexpr double kBoundSlack = 0x1p-49;
+/// Products of a block of queries with a whole gallery: a table that stays in L2 beside the codes.
+constexpr int64_t kTableBytes = 512 << 10;
 
 /// Rows that knn_eight_bits_pay searches, in galleries of at least so many, and k: themselves and DN2's two.
 constexpr int64_t kTrialQueries = 8;
@@ -57,16 +58,30 @@ double expected_hits(double wanted, double rows) {
   return 1.5 * wanted * (1 + std::log(rows / wanted));
 }
 
-/// Cycles per query, with and without a filter (8-bit codes): a filter cannot discard much of a gallery of
-/// which much is wanted.
-bool filter_pays(int64_t k, int64_t nb, int64_t d) {
+/// Cycles per query of the three ways (8-bit codes). A filter cannot discard much of a gallery of which much
+/// is wanted: every row counts until k are seen.
+struct KnnCycles {
+  double filter;
+  double table;
+  double exact;
+};
+KnnCycles expected_cycles(int64_t k, int64_t nb, int64_t d) {
   const auto rows = static_cast<double>(nb);
   const auto width = static_cast<double>(d);
   const auto wanted = static_cast<double>(k);
-  const double with =
-      rows * (width / 128 + 1) + expected_hits(wanted, rows) * cycles_per_hit(width) + wanted * 0.25 * width;
-  const double without = rows * (0.2 * width + 6);
-  return with < without;
+  const double products = rows * (width / 128 + 1);
+  const double measured = wanted * 0.25 * width;
+  const double hits = expected_hits(wanted, rows);
+  return {products + hits * cycles_per_hit(width) + measured,
+          products + rows * 6 + 1.5 * wanted * (100 + 0.08 * width) + measured,
+          rows * (0.2 * width + 6) + hits * 30};
+}
+
+/// 16-bit products cost rows * d / 128 cycles more, and spare about 1.5 k f32 distances of d / 4 each: they
+/// pay from k = rows / 48 on.
+const CpuKnnIndex& index_for(const KnnSearchPlan& plan) {
+  const CpuKnnIndex* fine = plan.index->fine();
+  return fine != nullptr && plan.k > fine->size() / 48 ? *fine : *plan.index;
 }
 
 int64_t align(int64_t bytes) {
@@ -78,7 +93,7 @@ int64_t align(int64_t bytes) {
 KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
     : device_(device),
       plan_(plan),
-      index_(*plan.index),
+      index_(index_for(plan)),
       kernels_(device.knn()),
       nq_(plan.queries.count()),
       nb_(index_.size()),
@@ -87,18 +102,33 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
       eta_(knn_eta(d_)),
       l2_(index_.metric() == KnnMetric::kL2),
       factor_(l2_ ? 2 : 1),
-      filter_(index_.filter() != KnnFilter::kNone && (!index_.automatic() || filter_pays(plan.k, nb_, d_))) {}
+      filter_(index_.filter() != KnnFilter::kNone) {
+  if (!filter_) return;
+  const KnnCycles cycles = expected_cycles(plan_.k, nb_, d_);
+  if (plan_.index->automatic() && cycles.exact < std::min(cycles.filter, cycles.table)) {
+    filter_ = false;
+    return;
+  }
+  const int64_t rows = index_.panels() * kKnnPanel;
+  if (plan_.whole_gallery || cycles.table >= cycles.filter ||
+      rows * 4 * std::min(nq_, kernels_.max_tile) > kTableBytes)
+    return;
+  table_rows_ = rows;
+  if (thread_bytes(1) > plan_.workspace_bytes / device_.threads().thread_count()) table_rows_ = 0;
+}
 
 int64_t KnnSearch::thread_bytes(int64_t block) const {
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
-  const int64_t per_query = 4 * 8 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 2 * 4 +
-                            static_cast<int64_t>(sizeof(KnnCandidates)) +
-                            checked_mul(capacity, sizeof(KnnCandidate)) +
-                            KnnCandidates::bound_count(plan_.k) * 8 +
-                            kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) + index_.groups() * 4;
-  const int64_t fixed = capacity * 8 + (1 + kExactQueries + kExactRows) * d16_ * 8 +
-                        kExactQueries * kExactRows * 8 + (kMeasuredTogether + 2) * d16_ * 4;
-  return checked_add(checked_mul(per_query, block), fixed + 24 * 64);
+  const int64_t per_query =
+      4 * 8 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 2 * 4 +
+      static_cast<int64_t>(sizeof(KnnCandidates)) + checked_mul(capacity, sizeof(KnnCandidate)) +
+      KnnCandidates::bound_count(plan_.k) * 8 + kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) +
+      index_.groups() * 4 + table_rows_ * 4;
+  const int64_t table = table_rows_ * (2 * 8 + static_cast<int64_t>(sizeof(KnnCandidate)));
+  const int64_t fixed = table + std::max(capacity, table_rows_) * 8 +
+                        (1 + kExactQueries + kExactRows) * d16_ * 8 + kExactQueries * kExactRows * 8 +
+                        (kMeasuredTogether + 2) * d16_ * 4;
+  return checked_add(checked_mul(per_query, block), fixed + 28 * 64);
 }
 
 KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
@@ -119,7 +149,7 @@ KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
   take(m.items, block * capacity);
   take(m.hits, block * kKnnPanel);
   take(m.tau_bounds, block * KnnCandidates::bound_count(plan_.k));
-  take(m.bounds_now, capacity);
+  take(m.bounds_now, std::max(capacity, table_rows_));
   take(m.centered, d16_);
   take(m.widened, (kExactQueries + kExactRows) * d16_);
   take(m.distances, kExactQueries * kExactRows);
@@ -127,6 +157,10 @@ KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
   take(m.buffers, kMeasuredTogether * d16_);
   take(m.row_codes, d16_ * 4);
   take(m.codes, block * index_.groups() * 4);
+  take(m.words, block * table_rows_);
+  take(m.lows, table_rows_);
+  take(m.highs, table_rows_);
+  take(m.table_items, table_rows_);
   return m;
 }
 
@@ -141,6 +175,7 @@ KnnBlockShape KnnSearch::choose_shape() const {
   int64_t most = std::min(kMaxBlock, (budget - least) / per_query + 1);
   if (filter_) most = std::min(most, std::max(kernels_.max_tile, kBlockBytes / (index_.groups() * 4)));
   if (filter_ && nb_ * index_.groups() * 4 <= kCachedCodeBytes) most = std::min(most, kMaxCachedBlock);
+  if (table_rows_ > 0) most = std::min(most, std::max(kernels_.max_tile, kTableBytes / (table_rows_ * 4)));
   if (!filter_) most = std::min(most, kExactQueries);
   // Blocks of equal size, as many as threads, or a multiple.
   int64_t blocks = ceil_div(nq_, most);
@@ -257,7 +292,7 @@ double KnnSearch::encode_queries(const Item& item, const Memory& m) {
       bounds.low = constant - product - slack;
       bounds.high = constant - product + slack;
     }
-    const double bound = plan_.bound_factor * factor_ * (1 + kBoundSlack);
+    const double bound = plan_.bound_factor * factor_ * (1 + kKnnBoundSlack);
     m.beta[i] = bound * bounds.product_norm;
     m.epsilon[i] = bound * bounds.error;
   }
@@ -268,7 +303,7 @@ double KnnSearch::encode_queries(const Item& item, const Memory& m) {
 void KnnSearch::set_base(const Memory& m, int64_t i) const {
   const double limit = m.candidates[i].discard_above();
   const double low = m.bounds[i].low;
-  m.base[i] = (limit - low) + kBoundSlack * (std::abs(limit) + std::abs(low));
+  m.base[i] = (limit - low) + kKnnBoundSlack * (std::abs(limit) + std::abs(low));
 }
 
 void KnnSearch::make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
@@ -279,8 +314,6 @@ void KnnSearch::add_hits(const Item& item, const Memory& m, int64_t panel, doubl
                          KnnStatistics& statistics) {
   const double unit = factor_ * scale * index_.scale(panel);
   const double rounding = l2_ ? 1 + 2 * eta_ : 1;
-  // Products of f32 codes that are subnormal round by up to 2^-149 each, of at most 2^20.
-  const double underflow = index_.code() == KnnCode::kF32 ? unit * 0x1p-100 : 0;
   const double* rows_c = index_.c();
   const double* rows_e = index_.e();
   const double* rows_n = index_.n();
@@ -293,8 +326,8 @@ void KnnSearch::add_hits(const Item& item, const Memory& m, int64_t panel, doubl
     const KnnQueryBounds& q = m.bounds[i];
     const double c = rows_c[row];
     const double product = unit * hit.product;
-    const double error = m.beta[i] * rows_e[row] + m.epsilon[i] * rows_n[row] + underflow;
-    const double slack = kBoundSlack * (std::abs(q.high) + c + std::abs(product) + error);
+    const double error = m.beta[i] * rows_e[row] + m.epsilon[i] * rows_n[row] + underflow(unit);
+    const double slack = kKnnBoundSlack * (std::abs(q.high) + c + std::abs(product) + error);
     const double low = q.low + c - product - error - slack;
     if (low > candidates.discard_above()) continue;
     // c was rounded down by 2 eta, so 8 eta more is above.
@@ -341,6 +374,7 @@ int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, 
 }
 
 void KnnSearch::search_item(const Item& item, const Memory& m, KnnStatistics& statistics) {
+  if (table_rows_ > 0) return search_table(item, m, statistics);
   const int64_t count = item.queries.size();
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
   for (int64_t i = 0; i < count; ++i)

@@ -1,5 +1,5 @@
-// The steps of the certified search: knn_search.cpp walks the gallery, knn_measure.cpp measures what the
-// filter left.
+// The steps of the certified search: knn_search.cpp walks the gallery, knn_table.cpp tables the products of a
+// small one, knn_measure.cpp measures what the filter left.
 #pragma once
 
 #include <vector>
@@ -15,6 +15,9 @@ constexpr int64_t kMeasuredTogether = 8;
 /// Rows of the gallery widened together where there is no filter.
 constexpr int64_t kExactRows = 32;
 constexpr int64_t kExactQueries = 32;
+
+/// See "Rounding of the bounds" in the derivation.
+constexpr double kKnnBoundSlack = 0x1p-49;
 
 /// What the filter knows of one query: y = q - mu and the like; see the derivation.
 struct KnnQueryBounds {
@@ -51,7 +54,7 @@ class KnnSearch {
     KnnCandidate* items;
     KnnHit* hits;
     double* tau_bounds;  ///< KnnCandidates::bound_count(k) per query
-    double* bounds_now;  ///< capacity(k)
+    double* bounds_now;  ///< max(capacity(k), table_rows_)
     double* centered;    ///< d16
     double* widened;     ///< exact blocks: (kExactQueries + kExactRows) * d16
     double* distances;   ///< exact blocks: kExactQueries * kExactRows
@@ -59,6 +62,11 @@ class KnnSearch {
     float* buffers;      ///< kMeasuredTogether * d16
     char* row_codes;
     char* codes;
+    // Of a table only:
+    int32_t* words;             ///< [query][table_rows_] products
+    double* lows;               ///< table_rows_, of one query
+    double* highs;              ///< table_rows_
+    KnnCandidate* table_items;  ///< table_rows_
   };
   struct Item {
     Range queries;  ///< in order_
@@ -71,6 +79,9 @@ class KnnSearch {
   [[nodiscard]] KnnBlockShape choose_shape() const;
   void order_queries();
   void search_item(const Item& item, const Memory& m, KnnStatistics& statistics);
+  void search_table(const Item& item, const Memory& m, KnnStatistics& statistics);
+  void search_row_of_table(const Item& item, const Memory& m, int64_t i, double scale,
+                           KnnStatistics& statistics);
   double center_query(const float* q, double norm, double* y, double* squares) const;
   double encode_queries(const Item& item, const Memory& m);
   void set_base(const Memory& m, int64_t i) const;
@@ -89,6 +100,10 @@ class KnnSearch {
   void merge_parts();
   void put(int64_t at, double distance, int64_t index) const;
   [[nodiscard]] double distance_of(double sum, double query_norm, int64_t row) const;
+  /// Products of f32 codes that are subnormal round by up to 2^-149 each, of at most 2^20.
+  [[nodiscard]] double underflow(double unit) const {
+    return index_.code() == KnnCode::kF32 ? unit * 0x1p-100 : 0;
+  }
   [[nodiscard]] const float* query_row(int64_t query, float* buffer) const {
     return plan_.queries.row(query, buffer);
   }
@@ -106,6 +121,7 @@ class KnnSearch {
   bool l2_;
   double factor_;
   bool filter_;
+  int64_t table_rows_ = 0;  ///< rows of the gallery in whole panels, where their products are tabled
   int64_t parts_ = 1;
   std::vector<int64_t> order_;
   std::vector<float> largest_;  ///< by query: the largest component

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "kernels/tensor/random.h"
@@ -61,6 +62,67 @@ TEST(CliKnn, WritesTheNearestInOrderAndSaysWhatItDid) {
   }
 }
 
+/// The same vectors as .fvecs.
+void write_fvecs(const std::string& path, const Tensor& rows) {
+  std::ofstream file(path, std::ios::binary);
+  const auto d = static_cast<int32_t>(rows.shape()[1]);
+  for (int64_t i = 0; i < rows.shape()[0]; ++i) {
+    file.write(reinterpret_cast<const char*>(&d), sizeof d);
+    file.write(reinterpret_cast<const char*>(rows.data<float>() + i * d), d * 4);
+  }
+}
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(CliKnn, HasTheSameBytesWhenTheGalleryIsReadInParts) {
+  Files files;
+  // 3.1 MB: four parts of 1 MB. Every 997th row is a copy of row 5, so that parts tie.
+  const Tensor gallery = random_vectors(19500, 40, 1);
+  for (int64_t row = 5; row < 19500; row += 997)
+    std::copy_n(gallery.data<float>() + 5 * 40, 40, gallery.data<float>() + row * 40);
+  weights::write_npy(files.gallery, gallery);
+  weights::write_npy(files.queries, gallery.view().rows(0, 30));
+  for (const char* metric : {"l2", "cosine", "ip"}) {
+    ASSERT_EQ(run_panda_command(files.command({"-k", "12", "--metric", metric})).exit_code, 0);
+    const std::string indices = bytes_of(files.indices);
+    const std::string distances = bytes_of(files.distances);
+    const auto same = [&](const char* what) {
+      EXPECT_EQ(bytes_of(files.indices), indices) << what << ' ' << metric;
+      EXPECT_EQ(bytes_of(files.distances), distances) << what << ' ' << metric;
+    };
+    ASSERT_EQ(run_panda_command(files.command({"-k", "12", "--metric", metric, "--memory", "1"})).exit_code,
+              0);
+    same("parts");
+    Files other;
+    other.gallery = other.directory.path("g.fvecs");
+    other.queries = files.queries;
+    other.indices = files.indices;
+    other.distances = files.distances;
+    write_fvecs(other.gallery, gallery);
+    ASSERT_EQ(run_panda_command(other.command({"-k", "12", "--metric", metric, "--memory", "1", "--threads",
+                                               "1", "--filter", "none"}))
+                  .exit_code,
+              0);
+    same("parts of .fvecs");
+  }
+  EXPECT_EQ(weights::read_npy(files.indices).shape(), (Shape{30, 12}));
+}
+
+TEST(CliKnn, NamesTheRowOfAnotherPartThatIsNotFinite) {
+  const Files files;
+  const Tensor gallery = random_vectors(19500, 40, 1);
+  gallery.data<float>()[40 * 19001 + 7] = INFINITY;
+  weights::write_npy(files.gallery, gallery);
+  weights::write_npy(files.queries, gallery.view().rows(0, 3));
+  const Outcome result = run_panda_command(files.command({"-k", "2", "--memory", "1"}));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.standard_error.find("g.npy: row 19001 holds inf at component 7"), std::string::npos)
+      << result.standard_error;
+}
+
 TEST(CliKnn, RefusesBadInputInOneLine) {
   const Files files;
   weights::write_npy(files.gallery, random_vectors(30, 4, 1));
@@ -76,6 +138,7 @@ TEST(CliKnn, RefusesBadInputInOneLine) {
   refused({"-k", "31"}, "k=31 with a gallery of 30 vectors, expected k <= 30");
   refused({"-k", "0"}, "-k: expected an integer >= 1");
   refused({"-k", "3", "--metric", "l1"}, "--metric");
+  refused({"-k", "3", "--memory", "0"}, "--memory");
   const Tensor bad = random_vectors(30, 4, 1);
   bad.data<float>()[4 * 17 + 2] = NAN;
   weights::write_npy(files.gallery, bad);

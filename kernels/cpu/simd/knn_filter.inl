@@ -79,6 +79,27 @@ PANDA_INLINE uint32_t positive_lanes(VI v) {
 #endif
 }
 
+/// sum[t][h] += products of kTile queries and the two vectors of lanes at x.
+template <KnnCode kCode, int kTile>
+PANDA_INLINE void add_products(typename Accumulator<kCode>::Type (&sum)[kTile][2], const char* x,
+                               const char* q, int64_t groups) {
+#pragma GCC unroll 1
+  for (int64_t g = 0; g < groups; ++g) {
+    const VI x0 = load_words(x);
+    const VI x1 = load_words(x + kLanes * 4);
+#pragma GCC unroll 14
+    for (int t = 0; t < kTile; ++t) {
+      int32_t word;
+      __builtin_memcpy(&word, q + t * 4, 4);
+      const VI value = splat_word(word);
+      sum[t][0] = multiply_add<kCode>(sum[t][0], x0, value);
+      sum[t][1] = multiply_add<kCode>(sum[t][1], x1, value);
+    }
+    x += kKnnPanel * 4;
+    q += kTile * 4;
+  }
+}
+
 /// Of kTile queries and 2 * kLanes vectors from `lane` on: writes product and margin ("keep" where its sign
 /// bit is clear) and returns true if there is anything to keep. Integer codes: product and margin are the
 /// same word.
@@ -98,23 +119,7 @@ __attribute__((noinline)) bool filter_tile(const char* panel, const char* querie
       sum[t][1] = reinterpret_cast<VI>(threshold - reinterpret_cast<VU>(load_words(c + lane + kLanes)));
     }
   }
-  const char* x = panel + lane * 4;
-  const char* q = queries;
-#pragma GCC unroll 1
-  for (int64_t g = 0; g < groups; ++g) {
-    const VI x0 = load_words(x);
-    const VI x1 = load_words(x + kLanes * 4);
-#pragma GCC unroll 14
-    for (int t = 0; t < kTile; ++t) {
-      int32_t word;
-      __builtin_memcpy(&word, q + t * 4, 4);
-      const VI value = splat_word(word);
-      sum[t][0] = multiply_add<kCode>(sum[t][0], x0, value);
-      sum[t][1] = multiply_add<kCode>(sum[t][1], x1, value);
-    }
-    x += kKnnPanel * 4;
-    q += kTile * 4;
-  }
+  add_products<kCode, kTile>(sum, panel + lane * 4, queries, groups);
   VI all = splat_word(-1);
 #pragma GCC unroll 14
   for (int t = 0; t < kTile; ++t) {
@@ -144,28 +149,21 @@ __attribute__((noinline)) bool filter_tile(const char* panel, const char* querie
   return true;
 }
 
-using FilterTile = bool (*)(const char*, const char*, int64_t, const int32_t*, const int32_t*, int, int32_t*,
-                            int32_t*);
 #if defined(__AVX512F__)
-#define PANDA_FILTER_TILES(C)                                                                               \
-  {                                                                                                         \
-    nullptr, filter_tile<C, 1>, filter_tile<C, 2>, filter_tile<C, 3>, filter_tile<C, 4>, filter_tile<C, 5>, \
-        filter_tile<C, 6>, filter_tile<C, 7>, filter_tile<C, 8>, filter_tile<C, 9>, filter_tile<C, 10>,     \
-        filter_tile<C, 11>, filter_tile<C, 12>, filter_tile<C, 13>, filter_tile<C, 14>                      \
+#define PANDA_TILES(F, C)                                                                               \
+  {                                                                                                     \
+    nullptr, F<C, 1>, F<C, 2>, F<C, 3>, F<C, 4>, F<C, 5>, F<C, 6>, F<C, 7>, F<C, 8>, F<C, 9>, F<C, 10>, \
+        F<C, 11>, F<C, 12>, F<C, 13>, F<C, 14>                                                          \
   }
 #elif defined(__aarch64__)
-#define PANDA_FILTER_TILES(C)                                                                               \
-  {                                                                                                         \
-    nullptr, filter_tile<C, 1>, filter_tile<C, 2>, filter_tile<C, 3>, filter_tile<C, 4>, filter_tile<C, 5>, \
-        filter_tile<C, 6>, filter_tile<C, 7>, filter_tile<C, 8>, filter_tile<C, 9>, filter_tile<C, 10>,     \
-        filter_tile<C, 11>, filter_tile<C, 12>                                                              \
+#define PANDA_TILES(F, C)                                                                               \
+  {                                                                                                     \
+    nullptr, F<C, 1>, F<C, 2>, F<C, 3>, F<C, 4>, F<C, 5>, F<C, 6>, F<C, 7>, F<C, 8>, F<C, 9>, F<C, 10>, \
+        F<C, 11>, F<C, 12>                                                                              \
   }
 #else
-#define PANDA_FILTER_TILES(C)                                                                               \
-  {                                                                                                         \
-    nullptr, filter_tile<C, 1>, filter_tile<C, 2>, filter_tile<C, 3>, filter_tile<C, 4>, filter_tile<C, 5>, \
-        filter_tile<C, 6>                                                                                   \
-  }
+#define PANDA_TILES(F, C) \
+  { nullptr, F<C, 1>, F<C, 2>, F<C, 3>, F<C, 4>, F<C, 5>, F<C, 6> }
 #endif
 
 PANDA_INLINE double clamped(double value, double low, double high) {
@@ -206,10 +204,13 @@ PANDA_INLINE void make_thresholds(const KnnFilterArgs& a, int32_t* c) {
   }
 }
 
+using FilterTile = bool (*)(const char*, const char*, int64_t, const int32_t*, const int32_t*, int, int32_t*,
+                            int32_t*);
+
 template <KnnCode kCode>
 int64_t filter_panel(const KnnFilterArgs& a) {
   count_call();
-  static constexpr FilterTile kFilterTiles[kMaxTile + 1] = PANDA_FILTER_TILES(kCode);
+  static constexpr FilterTile kFilterTiles[kMaxTile + 1] = PANDA_TILES(filter_tile, kCode);
   alignas(64) int32_t c[kKnnPanel];
   alignas(64) int32_t products[kMaxTile * kKnnPanel];
   alignas(64) int32_t margins[kCode == KnnCode::kF32 ? kMaxTile * kKnnPanel : 1];
@@ -253,4 +254,42 @@ int64_t filter_panel(const KnnFilterArgs& a) {
     }
   }
   return hits;
+}
+
+/// Products of kTile queries and the panel's vectors from `lane` on into `words`, one row of `stride` per
+/// query.
+template <KnnCode kCode, int kTile>
+__attribute__((noinline)) void product_tile(const char* panel, const char* queries, int64_t groups,
+                                            const int32_t* bias, int lane, int64_t stride, int32_t* words) {
+  typename Accumulator<kCode>::Type sum[kTile][2];
+#pragma GCC unroll 14
+  for (int t = 0; t < kTile; ++t) {
+    if constexpr (kCode == KnnCode::kF32) {
+      sum[t][0] = sum[t][1] = V{};
+    } else {
+      sum[t][0] = sum[t][1] = splat_word(-bias[t]);
+    }
+  }
+  add_products<kCode, kTile>(sum, panel + lane * 4, queries, groups);
+#pragma GCC unroll 14
+  for (int t = 0; t < kTile; ++t) {
+    store_words(words + t * stride + lane, reinterpret_cast<VI>(sum[t][0]));
+    store_words(words + t * stride + lane + kLanes, reinterpret_cast<VI>(sum[t][1]));
+  }
+}
+
+using ProductTile = void (*)(const char*, const char*, int64_t, const int32_t*, int, int64_t, int32_t*);
+
+template <KnnCode kCode>
+void panel_products(const KnnProductsArgs& a) {
+  count_call();
+  static constexpr ProductTile kProductTiles[kMaxTile + 1] = PANDA_TILES(product_tile, kCode);
+  for (int64_t first = 0; first < a.query_count; first += a.tile) {
+    const int64_t count = first + a.tile < a.query_count ? a.tile : a.query_count - first;
+    for (int lane = 0; lane < kKnnPanel; lane += 2 * kLanes) {
+      kProductTiles[count](static_cast<const char*>(a.panel),
+                           static_cast<const char*>(a.queries) + first * a.groups * 4, a.groups,
+                           a.bias + first, lane, a.stride, a.words + first * a.stride);
+    }
+  }
 }

@@ -45,6 +45,38 @@ struct KnnFilterArgs {
   KnnHit* hits;            ///< room for 32 * query_count
 };
 
+/// One panel against a block of queries: every product.
+struct KnnProductsArgs {
+  const void* panel;    ///< as in KnnFilterArgs
+  const void* queries;  ///< as in KnnFilterArgs
+  int64_t groups;
+  int64_t query_count;
+  int64_t tile;         ///< at most max_tile
+  const int32_t* bias;  ///< per query: 128 times the sum of its codes (kI8), else 0
+  int64_t stride;       ///< words between two queries' products
+  int32_t* words;       ///< [query_count][32]: i32, of kF32 the bits of f32
+};
+
+/// Bounds on the distances of one query and one panel's vectors (the derivation's low and high).
+struct KnnBoundsArgs {
+  KnnCode code;
+  const int32_t* words;  ///< 32 products
+  const double* c;       ///< 32 each
+  const double* e;
+  const double* n;
+  double unit;  ///< of a product
+  double beta;  ///< error = beta * e + epsilon * n + underflow
+  double epsilon;
+  double underflow;
+  double query_low;  ///< N, rounded down and up
+  double query_high;
+  double slack;     ///< relative, of the sums' rounding
+  double c_up;      ///< factor by which c may have been rounded down
+  double rounding;  ///< factor of D's own rounding
+  double* low;      ///< 32 each; not a number for a lane without a vector
+  double* high;
+};
+
 struct KnnKernels {
   const char* isa;  ///< "baseline", "avx2", "avx512", "avx512vnni"
   int64_t (*calls)();
@@ -52,6 +84,13 @@ struct KnnKernels {
   int64_t max_tile;
   /// By KnnCode; returns the number of hits. Null: not on this instruction set.
   int64_t (*filter[kKnnCodes])(const KnnFilterArgs& args);
+
+  /// By KnnCode; null where `filter` is.
+  void (*products[kKnnCodes])(const KnnProductsArgs& args);
+  void (*bounds)(const KnnBoundsArgs& args);
+  /// A number that at least k of the values are at most: the k-th smallest, or one of the few next. No NaN;
+  /// 1 <= k <= count.
+  double (*about_kth)(const double* values, int64_t count, int64_t k);
 
   /// The largest |x[i]| as its bits: 0x7f800000 or more where one is infinite or NaN.
   uint32_t (*largest_magnitude)(const float* x, int64_t d);

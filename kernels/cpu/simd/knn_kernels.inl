@@ -2,6 +2,7 @@
 namespace {
 #include "kernels/cpu/simd/vector.inl"
 
+#include "kernels/cpu/simd/knn_bounds.inl"
 #include "kernels/cpu/simd/knn_codes.inl"
 #include "kernels/cpu/simd/knn_filter.inl"
 
@@ -28,6 +29,18 @@ const KnnKernels kKnnKernels = {
             nullptr,
 #endif
         },
+    .products =
+        {
+            panel_products<KnnCode::kF32>,
+            panel_products<KnnCode::kI16>,
+#if defined(__AVX512VNNI__)
+            panel_products<KnnCode::kI8>,
+#else
+            nullptr,
+#endif
+        },
+    .bounds = bounds,
+    .about_kth = about_kth,
     .largest_magnitude = largest_magnitude,
     .squared_distances = squared_distances,
     .center_row = center_row,
