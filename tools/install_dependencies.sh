@@ -29,9 +29,15 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
     exit 0
 fi
 missing=""
+native=$(dpkg --print-architecture)
 for package in $wanted; do
-    status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
-    [ "$status" = "install ok installed" ] || missing="$missing $package"
+    # A package may be there for several architectures: one line each.
+    case $package in
+    *:*) architecture=${package##*:} ;;
+    *) architecture=$native ;;
+    esac
+    dpkg-query -W -f='${Status} ${Architecture}\n' "$package" 2>/dev/null |
+        grep -qE "^install ok installed ($architecture|all)\$" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 
