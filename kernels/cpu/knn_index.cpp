@@ -17,8 +17,10 @@ namespace {
 constexpr int64_t kCenterRows = 2048;
 /// Codes of kI8 stay within 2^29 / 2^14 dimensions, f32 sums within an error bound that means something.
 constexpr int64_t kMaxInt8Dimensions = 32000;
-/// Rows up to which a gallery has 16-bit codes beside its 8-bit ones.
+/// Rows up to which, and dimensions from which on, a gallery has 16-bit codes beside its 8-bit ones: of few
+/// dimensions, what bounds the codes' errors would be more than the rows themselves.
 constexpr int64_t kMaxFineRows = 2048;
+constexpr int64_t kMinFineDimensions = 128;
 constexpr int64_t kMaxFloatDimensions = int64_t{1} << 20;
 /// Rounding of y = x * factor - mu, and of the sums on it, beyond what eta covers; see "Centring".
 constexpr double kCentringSlack = 0x1p-50;
@@ -136,7 +138,8 @@ CpuKnnIndex::CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, c
     set_filter(KnnFilter::kInt16);
     encode(device);
   }
-  if (automatic_ && code_ == KnnCode::kI8 && !whole_numbers_ && !few_searches && size() <= kMaxFineRows) {
+  if (automatic_ && code_ == KnnCode::kI8 && !whole_numbers_ && !few_searches && size() <= kMaxFineRows &&
+      d() >= kMinFineDimensions) {
     const KnnGalleryPrepareArgs fine{args.rows, metric_, KnnFilter::kInt16, nullptr};
     fine_ = std::make_unique<const CpuKnnIndex>(device, fine, kernel, first_row, true);
   }
