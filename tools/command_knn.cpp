@@ -179,7 +179,7 @@ CommandSpec knn_spec() {
       .examples = {"panda knn --gallery train.npy --queries test.npy -k 10 --indices i.npy --distances d.npy",
                    "panda knn --gallery b.bvecs --queries q.bvecs -k 9 --metric ip --indices i.npy "
                    "--distances d.npy",
-                   "panda knn --gallery big.fvecs --queries q.fvecs -k 10 --memory 256 --indices i.npy "
+                   "panda knn --gallery b.fvecs --queries q.fvecs -k 10 --memory 256 --indices i.npy "
                    "--distances d.npy"}};
 }
 
