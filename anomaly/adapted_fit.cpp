@@ -45,10 +45,6 @@ Tensor rows_of(const Tensor& features, const std::vector<int64_t>& rows) {
 
 }  // namespace
 
-int64_t default_held_out(int64_t training_images) {
-  return std::min(training_images / 4, std::clamp<int64_t>(training_images / 10, 19, 100));
-}
-
 AdaptedFit::AdaptedFit(Device& device, const data::ImageSet& training, AdaptationMethod method,
                        const AdaptedFitOptions& options, FitManifest manifest, const ExtractOptions& extract,
                        const AdaptedFitRuntime& runtime, Progress* progress)

@@ -37,9 +37,6 @@ struct AdaptedFitOptions {
   std::optional<int64_t> held_out_images;
 };
 
-/// A tenth, but at least the 19 that can promise 5 % and at most 100; never more than a quarter.
-[[nodiscard]] int64_t default_held_out(int64_t training_images);
-
 /// What a method brings to the fit.
 struct AdaptationMethod {
   /// All that the result depends on beside what AdaptedFit itself knows: goes into the model and is compared

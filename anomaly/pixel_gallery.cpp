@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kBlockBytes = int64_t{96} << 20;
 /// And a gallery has about so many blocks at least: leaving one image out then searches an eighth unprepared.
 constexpr int64_t kBlocks = 8;
+
 int64_t choose_images_per_block(int64_t images, int64_t image_bytes, int64_t memory_bytes) {
   const int64_t fitting = std::min(memory_bytes, kBlockBytes) / std::max<int64_t>(1, image_bytes);
   return std::clamp<int64_t>(fitting, 1, std::max<int64_t>(1, ceil_div(images, kBlocks)));

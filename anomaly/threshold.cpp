@@ -31,6 +31,10 @@ double smallest_false_alarm_rate(int64_t normal_count) {
   return 1.0 / static_cast<double>(normal_count + 1);
 }
 
+int64_t default_held_out(int64_t training_images) {
+  return std::min(training_images / 4, std::clamp<int64_t>(training_images / 10, 19, 100));
+}
+
 Threshold conformal_threshold(std::span<const double> normal_scores, double false_alarm_rate) {
   const auto n = static_cast<int64_t>(normal_scores.size());
   PANDA_CHECK(false_alarm_rate > 0 && false_alarm_rate < 1, "threshold: a false-alarm rate of ",

@@ -25,6 +25,10 @@ struct Threshold {
 /// The smallest rate that n normal scores can promise: 1 / (n + 1).
 [[nodiscard]] double smallest_false_alarm_rate(int64_t normal_count);
 
+/// How many training images a method keeps out of its fit for the threshold, if nobody says: a tenth, but at
+/// least the 19 that can promise 5 % and at most 100; never more than a quarter.
+[[nodiscard]] int64_t default_held_out(int64_t training_images);
+
 /// The threshold above. normal_scores: n >= 1, in any order, no NaN · false_alarm_rate in (0, 1).
 /// Throws InvalidArgument where n is too small for the rate, naming the smallest rate that n allows and the n
 /// that the rate needs. (n + 1) rate is taken up to a relative 1e-12, so that 0.05, which binary cannot

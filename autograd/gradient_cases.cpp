@@ -22,23 +22,11 @@ using kernels::UnaryOp;
 using Inputs = std::vector<Variable>;
 using Constants = std::vector<ConstTensorView>;
 
-/// Normal values, none within 0.01 of 0 (where relu and its kind have a corner); |values| + 0.5 if
-/// `positive`.
-Tensor values(const Shape& shape, uint64_t seed, bool positive = false) {
-  Random random(seed);
-  Tensor tensor(host(), DType::kF64, shape, "values");
-  for (int64_t i = 0; i < shape.numel(); ++i) {
-    double value = random.next_normal();
-    if (std::abs(value) < 0.01) value = 0.01;
-    tensor.data<double>()[i] = positive ? std::abs(value) + 0.5 : value;
-  }
-  return tensor;
-}
 GradientInput image(const Shape& shape, uint64_t seed) {
-  return {values(shape, seed), true};
+  return {gradient_values(shape, seed), true};
 }
 GradientInput dense(const Shape& shape, uint64_t seed) {
-  return {values(shape, seed), false};
+  return {gradient_values(shape, seed), false};
 }
 Tensor integers(const std::vector<int64_t>& from) {
   return Tensor::from({static_cast<int64_t>(from.size())}, from.data());
@@ -81,7 +69,7 @@ void add_convolutions(std::vector<GradientCase>& cases) {
     cases.push_back({"conv2d_batch_norm",
                      residual ? "3x3, residual, relu" : "3x3",
                      inputs,
-                     {values({4}, 5), values({4}, 6, true)},
+                     {gradient_values({4}, 5), gradient_values({4}, 6, true)},
                      [residual](Tape&, const Inputs& in, const Constants& constants) {
                        return conv2d_batch_norm(in[0], in[1], in[2], in[3], {constants[0], constants[1]},
                                                 residual ? in[4] : Variable(),
@@ -109,7 +97,7 @@ void add_batch_norms(std::vector<GradientCase>& cases) {
   cases.push_back({"batch_norm",
                    "evaluation",
                    inputs,
-                   {values({3}, 5), values({3}, 6, true)},
+                   {gradient_values({3}, 5), gradient_values({3}, 6, true)},
                    [](Tape&, const Inputs& in, const Constants& constants) {
                      return batch_norm(in[0], in[1], in[2], constants[0], constants[1]);
                    }});
@@ -233,13 +221,24 @@ void add_losses(std::vector<GradientCase>& cases) {
   cases.push_back({"compactness",
                    "mean",
                    {dense({4, 6}, 1)},
-                   {values({6}, 9)},
+                   {gradient_values({6}, 9)},
                    [](Tape&, const Inputs& in, const Constants& constants) {
                      return compactness(in[0], constants[0], 1.0 / 24);
                    }});
 }
 
 }  // namespace
+
+Tensor gradient_values(const Shape& shape, uint64_t seed, bool positive) {
+  Random random(seed);
+  Tensor tensor(host(), DType::kF64, shape, "values");
+  for (int64_t i = 0; i < shape.numel(); ++i) {
+    double value = random.next_normal();
+    if (std::abs(value) < 0.01) value = 0.01;
+    tensor.data<double>()[i] = positive ? std::abs(value) + 0.5 : value;
+  }
+  return tensor;
+}
 
 const std::vector<GradientCase>& gradient_cases() {
   static const std::vector<GradientCase> all = [] {

@@ -10,6 +10,10 @@
 
 namespace panda::autograd {
 
+/// Normal values (f64, host) from the seed, none within 0.01 of 0 (where relu and its kind have a corner);
+/// |values| + 0.5 if `positive`.
+[[nodiscard]] Tensor gradient_values(const Shape& shape, uint64_t seed, bool positive = false);
+
 /// In the order of the functions' files.
 [[nodiscard]] const std::vector<GradientCase>& gradient_cases();
 /// The functions' names, each once, in the same order.

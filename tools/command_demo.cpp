@@ -111,10 +111,7 @@ Evaluation evaluate_on_test(const DemoInput& input, const anomaly::Detector& mod
                             Progress* progress) {
   EvaluationOptions options;
   if (model.threshold()) options.threshold = model.threshold()->value;
-  if (model.makes_maps() && model.map_scale() > 0) {
-    options.scale = MapScale{.top = model.map_scale(), .threshold = std::nullopt};
-    if (const auto pixels = model.pixel_threshold()) options.scale->threshold = pixels->value;
-  }
+  options.scale = fitted_map_scale(model);
   options.shown = shown;
   return evaluate(model, *input.dataset.test, input.extract, options, progress);
 }
@@ -140,19 +137,9 @@ ScoreFigure figure_of(const anomaly::Dn2& model, const data::ImageSet& images, c
 
 ReportInput report_input(const DemoInput& input, const anomaly::Spade& model, const DemoFiles& files,
                          const StageTimes& times) {
-  ReportInput report;
+  ReportInput report = report_of(model, times);
   report.title = "Where the demo finds defects";
   report.data = input.dataset.description;
-  report.method = model.description();
-  if (model.threshold()) report.threshold = model.threshold()->value;
-  report.threshold_text =
-      model.threshold() ? model.threshold_text(*model.threshold()) : "there is no threshold";
-  if (const auto pixels = model.pixel_threshold()) {
-    report.pixel_threshold_text = model.pixel_threshold_text(*pixels);
-    report.scale = MapScale{.top = model.map_scale(), .threshold = pixels->value};
-  }
-  report.training_count = model.training_count();
-  report.seconds = times.stages();
   report.manifest = {
       {"command", text("panda eval ", files.pixel_model, " --data ", files.data, " --report FILE")},
       {"panda", input.manifest.panda_version},
@@ -180,24 +167,16 @@ struct DemoResult {
   const StageTimes& times;
 };
 
-std::string percent(const std::optional<double>& share) {
-  return share ? fixed_number(100 * *share, 2) + " %" : "-";
-}
-
-Json number(const std::optional<double>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
 void print_results(Context& context, const DemoResult& demo) {
   const DemoInput& input = demo.input;
   const std::string design = data::synthetic_design(demo.synthetic);
   const std::optional<double> pixel_auroc =
       demo.located.pixels ? demo.located.pixels->pixels.auroc : std::nullopt;
   const std::optional<double> pro = demo.located.pixels ? demo.located.pixels->pro : std::nullopt;
-  const Json json = {{"image_auroc", number(demo.found.images.auroc)},
-                     {"image_auroc_random_weights", number(demo.random_auroc)},
-                     {"pixel_auroc", number(pixel_auroc)},
-                     {"pro", number(pro)},
+  const Json json = {{"image_auroc", number_or_null(demo.found.images.auroc)},
+                     {"image_auroc_random_weights", number_or_null(demo.random_auroc)},
+                     {"pixel_auroc", number_or_null(pixel_auroc)},
+                     {"pro", number_or_null(pro)},
                      {"n_train", demo.images.training_count()},
                      {"n_test", input.dataset.test->size()},
                      {"n_anomalous", demo.found.anomalous},
@@ -211,8 +190,8 @@ void print_results(Context& context, const DemoResult& demo) {
                      {"report", demo.files.report},
                      {"seconds", demo.times.json()},
                      {"device", input.manifest.device}};
-  std::string auroc = percent(demo.found.images.auroc);
-  if (demo.random_auroc) auroc += text(" (with random weights: ", percent(demo.random_auroc), ")");
+  std::string auroc = as_percent(demo.found.images.auroc);
+  if (demo.random_auroc) auroc += text(" (with random weights: ", as_percent(demo.random_auroc), ")");
   print_object(
       context.out, context.format, json,
       aligned_pairs(
@@ -225,7 +204,7 @@ void print_results(Context& context, const DemoResult& demo) {
            {"found", text(demo.found.found, " of ", demo.found.anomalous, " anomalies, with ",
                           demo.found.false_alarms, " false alarms on ", demo.found.normal, " normal images")},
            {"which pixels", demo.pixels.description()},
-           {"ROCAUC", text(percent(pixel_auroc), " of pixels; PRO ", percent(pro))},
+           {"ROCAUC", text(as_percent(pixel_auroc), " of pixels; PRO ", as_percent(pro))},
            {"time", demo.times.table_text()},
            {"device", text(input.device.name(), ": ", input.device.description())},
            {"pictures", text(demo.files.report, " (heat maps), ", demo.files.figure, " (open in a browser)")},

@@ -1,7 +1,5 @@
 // panda eval: how well a fitted model separates the anomalies of a test split, and where it finds them.
 
-#include <sys/resource.h>
-
 #include "anomaly/detector.h"
 #include "kernels/tensor/file.h"
 #include "tools/commands.h"
@@ -54,14 +52,6 @@ std::string share(int64_t part, int64_t whole) {
               fixed_number(100.0 * static_cast<double>(part) / static_cast<double>(whole), 1), " %)");
 }
 
-std::string percent(const std::optional<double>& value, const char* otherwise) {
-  return value ? fixed_number(100 * *value, 2) + " %" : otherwise;
-}
-
-Json number(const std::optional<double>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
 Json kinds_json(const Evaluation& evaluation, bool judged) {
   Json kinds = Json::array();
   for (const KindResult& kind : evaluation.kinds) {
@@ -69,10 +59,10 @@ Json kinds_json(const Evaluation& evaluation, bool judged) {
                      {"anomalous", kind.anomalous},
                      {"images", kind.images},
                      {"flagged", judged ? Json(kind.flagged) : Json(nullptr)},
-                     {"image_auroc", number(kind.auroc)},
+                     {"image_auroc", number_or_null(kind.auroc)},
                      {"regions", kind.regions},
-                     {"pixel_auroc", number(kind.pixel_auroc)},
-                     {"pro", number(kind.pro)}});
+                     {"pixel_auroc", number_or_null(kind.pixel_auroc)},
+                     {"pro", number_or_null(kind.pro)}});
   }
   return kinds;
 }
@@ -95,51 +85,41 @@ Json result_json(const anomaly::Detector& model, const std::optional<ChosenThres
     per_image.push_back(std::move(image));
   }
   const auto& pixels = evaluation.pixels;
-  return {{"image_auroc", number(evaluation.images.auroc)},
-          {"pixel_auroc", pixels ? number(pixels->pixels.auroc) : Json(nullptr)},
-          {"pro", pixels ? number(pixels->pro) : Json(nullptr)},
-          {"pro_evenly_spaced", pixels ? number(pixels->pro_evenly_spaced) : Json(nullptr)},
-          {"image_average_precision", number(evaluation.images.average_precision)},
-          {"pixel_average_precision", pixels ? number(pixels->pixels.average_precision) : Json(nullptr)},
-          {"image_best_f1", best_json(evaluation.images.best_f1)},
-          {"pixel_best_f1", pixels ? best_json(pixels->pixels.best_f1) : Json(nullptr)},
-          {"n_train", model.training_count()},
-          {"n_test", static_cast<int64_t>(evaluation.scores.size())},
-          {"n_anomalous", evaluation.anomalous},
-          {"n_left_out", static_cast<int64_t>(evaluation.left_out.size())},
-          {"threshold", threshold_json(threshold)},
-          {"false_alarms", threshold ? Json(evaluation.false_alarms) : Json(nullptr)},
-          {"anomalies_found", threshold ? Json(evaluation.found) : Json(nullptr)},
-          {"kinds", kinds_json(evaluation, threshold.has_value())},
-          {"seconds", times.json()},
-          {"device", device_label(device)},
-          {"per_image", std::move(per_image)}};
-}
-
-int64_t peak_memory_bytes() {
-  rusage usage{};
-  return ::getrusage(RUSAGE_SELF, &usage) == 0 ? int64_t{usage.ru_maxrss} * 1024 : 0;
+  return {
+      {"image_auroc", number_or_null(evaluation.images.auroc)},
+      {"pixel_auroc", pixels ? number_or_null(pixels->pixels.auroc) : Json(nullptr)},
+      {"pro", pixels ? number_or_null(pixels->pro) : Json(nullptr)},
+      {"pro_evenly_spaced", pixels ? number_or_null(pixels->pro_evenly_spaced) : Json(nullptr)},
+      {"image_average_precision", number_or_null(evaluation.images.average_precision)},
+      {"pixel_average_precision", pixels ? number_or_null(pixels->pixels.average_precision) : Json(nullptr)},
+      {"image_best_f1", best_json(evaluation.images.best_f1)},
+      {"pixel_best_f1", pixels ? best_json(pixels->pixels.best_f1) : Json(nullptr)},
+      {"n_train", model.training_count()},
+      {"n_test", static_cast<int64_t>(evaluation.scores.size())},
+      {"n_anomalous", evaluation.anomalous},
+      {"n_left_out", static_cast<int64_t>(evaluation.left_out.size())},
+      {"threshold", threshold_json(threshold)},
+      {"false_alarms", threshold ? Json(evaluation.false_alarms) : Json(nullptr)},
+      {"anomalies_found", threshold ? Json(evaluation.found) : Json(nullptr)},
+      {"kinds", kinds_json(evaluation, threshold.has_value())},
+      {"seconds", times.json()},
+      {"device", device_label(device)},
+      {"per_image", std::move(per_image)}};
 }
 
 ReportInput report_input(const ParsedOptions& options, const anomaly::Detector& model,
                          const std::string& data_description, const std::optional<ChosenThreshold>& threshold,
-                         const StageTimes& times, const Device& device) {
+                         const std::optional<MapScale>& scale, const StageTimes& times,
+                         const Device& device) {
   const std::string& model_path = options.positionals()[0];
-  ReportInput input;
+  ReportInput input = report_of(model, times);
   input.title =
       "How well the model " + model_path.substr(model_path.find_last_of('/') + 1) + " finds anomalies";
   input.data = data_description;
-  input.method = model.description();
-  if (threshold) input.threshold = threshold->value;
-  input.threshold_text = threshold ? threshold->meaning : "there is no threshold";
-  if (const auto pixels = model.pixel_threshold())
-    input.pixel_threshold_text = model.pixel_threshold_text(*pixels);
-  if (model.makes_maps() && (model.map_scale() > 0 || options.has("map-scale")))
-    input.scale = map_scale(options, model);
+  input.threshold = threshold ? std::optional(threshold->value) : std::nullopt;
+  input.threshold_text = threshold ? threshold->meaning : kNoThreshold;
+  input.scale = scale;
   input.fpr_limit = options.real("fpr-limit");
-  input.training_count = model.training_count();
-  input.seconds = times.stages();
-  input.peak_memory_bytes = peak_memory_bytes();
   const anomaly::FittedModelFile file(model_path);
   const anomaly::FitManifest manifest = anomaly::get_manifest(file);
   input.manifest = {{"command", text("panda eval ", model_path, " --data ", options.text("data"))},
@@ -213,7 +193,8 @@ int run_eval(const ParsedOptions& options, Context& context) {
     context.warn("the test split has no masks: there is no ROCAUC of pixels and no PRO");
   if (options.has("report")) {
     AtomicFile file(options.text("report"));
-    ReportInput input = report_input(options, *model, dataset.description, threshold, times, *device);
+    ReportInput input =
+        report_input(options, *model, dataset.description, threshold, how.scale, times, *device);
     input.training = std::move(training);
     file.write(report_html(input, evaluation));
     file.commit();
@@ -226,10 +207,10 @@ int run_eval(const ParsedOptions& options, Context& context) {
       {"data", dataset.description},
       {"images", text(model->training_count(), " fitted on; ", evaluation.scores.size(),
                       " tested: ", evaluation.normal, " normal, ", evaluation.anomalous, " anomalous")},
-      {"ROCAUC", percent(evaluation.images.auroc, "- (the test split has images of one kind only)")}};
+      {"ROCAUC", as_percent(evaluation.images.auroc, "- (the test split has images of one kind only)")}};
   if (model->makes_maps()) {
-    lines.emplace_back("of pixels", pixels ? percent(pixels->pixels.auroc, "-") : "- (no masks)");
-    lines.emplace_back("PRO", pixels ? percent(pixels->pro, "-") : "- (no masks)");
+    lines.emplace_back("of pixels", pixels ? as_percent(pixels->pixels.auroc, "-") : "- (no masks)");
+    lines.emplace_back("PRO", pixels ? as_percent(pixels->pro, "-") : "- (no masks)");
   }
   lines.insert(
       lines.end(),

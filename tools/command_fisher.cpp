@@ -125,7 +125,8 @@ int run_fisher(const ParsedOptions& options, Context& context) {
   const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const weights::ByteSourcePtr source = weights::weights_source(options.text("weights"));
-  const std::unique_ptr<NamedTensors> weights = weights::with_torchvision_names(weights::open_weights(source));
+  const std::unique_ptr<NamedTensors> weights =
+      weights::with_torchvision_names(weights::open_weights(source));
   const std::string sha256 = weights::source_sha256(*source);
   const anomaly::LabelledData data = anomaly::open_labelled_data(options.text("data"));
   nn::TrainableResnet network(*device, nn::detect_resnet(*weights), *weights, nn::BatchNormMode::kEvaluation);

@@ -149,6 +149,9 @@ int run_pretrain(const ParsedOptions& options, Context& context) {
   const bool resume = options.flag("resume") && path_exists(checkpoint);
   PANDA_CHECK(resume || options.flag("force") || !path_exists(checkpoint), checkpoint,
               ": exists (--resume goes on from it, --force begins again)");
+  for (const char* file : {"log", "curves"}) {  // refused before the work
+    if (options.has(file)) static_cast<void>(AtomicFile(options.text(file)));
+  }
   const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);
   const anomaly::LabelledData data = anomaly::open_labelled_data(options.text("data"));

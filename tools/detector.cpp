@@ -119,15 +119,17 @@ MapScale map_scale(const ParsedOptions& options, const anomaly::Detector& model)
     throw UsageError(text("--maps: ", options.positionals()[0], " is a model of ", model.method(),
                           ", which makes no maps (spade does)"));
   }
-  MapScale scale;
-  if (const std::optional<anomaly::Threshold> threshold = model.pixel_threshold())
-    scale.threshold = threshold->value;
-  scale.top = options.has("map-scale") ? options.real("map-scale") : model.map_scale();
-  if (!(scale.top > 0)) {
+  std::optional<MapScale> scale = fitted_map_scale(model);
+  if (options.has("map-scale")) {
+    if (!scale) scale.emplace();
+    scale->top = options.real("map-scale");
+    if (const auto pixels = model.pixel_threshold()) scale->threshold = pixels->value;
+  }
+  if (!scale) {
     throw UsageError(text("--maps: ", options.positionals()[0],
                           " has no pixel threshold to take a scale from; give one with --map-scale"));
   }
-  return scale;
+  return *scale;
 }
 
 OptionSpec skip_bad_option() {

@@ -390,7 +390,9 @@ void check_panda_flags(const ParsedOptions& options) {
   if (options.has("minibatches") && options.has("epochs"))
     throw UsageError("--minibatches and --epochs exclude each other");
   if (!adapts_network(method)) {
-    if (options.has("curves")) throw UsageError(text("--curves: ", method, " trains nothing"));
+    for (const char* file : {"log", "curves"}) {
+      if (options.has(file)) throw UsageError(text("--", file, ": ", method, " trains nothing"));
+    }
     return;
   }
   const std::string checkpoint = anomaly::checkpoint_path(options.text("out"));

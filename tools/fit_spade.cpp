@@ -3,8 +3,8 @@
 #include <charconv>
 #include <filesystem>
 
-#include "anomaly/adapted_fit.h"
 #include "anomaly/spade.h"
+#include "anomaly/threshold.h"
 #include "kernels/tensor/file.h"
 #include "tools/dataset_options.h"
 #include "tools/detector.h"

@@ -4,7 +4,7 @@
 #   tools/gpu.sh                            builds the preset `cuda` here, for this machine's GPU, then runs it
 #   tools/gpu.sh --binaries DIR             takes conformance, gpu_selfcheck, bench_resnet and panda from DIR (built elsewhere with the
 #                                           preset `cuda-static`: they need nothing but glibc and the driver)
-#   --out DIR       where summary.json, log.txt, selfcheck.json, conformance.json and resnet.json go (default out/gpu)
+#   --out DIR       where summary.json, log.txt and the steps' own files go (default out/gpu)
 #   --seconds N     the time for everything (default 520)
 #   --skip A,B      leaves out steps; their names are in the table
 #   --dry-run       the emulator in the place of the GPU, and little of everything: a check of this script
@@ -102,7 +102,12 @@ conformance() { # filter [json]
     "$binaries/conformance" --gtest_brief=1 --gtest_filter="$1" ${2:+--gtest_output=json:$2}
 }
 
-export -f build sanitize bench conformance left
+gradcheck() { "$binaries/panda" -q gradcheck --device "$1" -o json >"$out/gradcheck.json"; } # device
+
+# DN2 and SPADE from images to heat maps, with the network inside the program.
+demo() { "$binaries/panda" -q demo --device cuda --out "$out/demo" --force -o json >"$out/demo.json"; }
+
+export -f build sanitize bench conformance gradcheck demo left
 export out deadline
 
 # Where the compiled-in path is another machine's.
@@ -127,6 +132,7 @@ done
 if [ "$dry" = yes ]; then
     step info 20 "$binaries/panda" info
     step selfcheck 120 "$binaries/gpu_selfcheck" --device simt --rounds 1 --json "$out/selfcheck.json"
+    step gradcheck 60 bash -c 'gradcheck simt'
     step conformance 120 bash -c 'conformance "Coverage.*:*misaligned*simt_fifo_f32:*empty*simt_fifo_f32" "$out/conformance.json"'
     step bench 20 python3 -c 'import ast, sys; ast.parse(open("bench/peers/resnet_cuda_torch.py").read()); print("parses")'
 else
@@ -134,6 +140,8 @@ else
     step selfcheck 60 "$binaries/gpu_selfcheck" --device cuda --json "$out/selfcheck.json"
     export PANDA_REQUIRE_GPU=1  # a conformance run that finds no GPU to test fails
     step conformance 150 bash -c 'conformance "Coverage.*:*/cuda_f32:*/cuda_tf32:*/cuda_f16:*/cuda_bf16" "$out/conformance.json"'
+    step gradcheck 30 bash -c 'gradcheck cuda'
+    step demo 60 bash -c demo
     step vendor 60 bash -c 'conformance "*/cuda_vendor_*"'
     small='*misaligned*/cuda_f32:*misaligned*/cuda_tf32:*misaligned*/cuda_f16:*empty*/cuda_f32:*error*/cuda_f32'
     export small

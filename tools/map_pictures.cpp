@@ -83,6 +83,13 @@ std::string stem_of(const std::string& file) {
 
 }  // namespace
 
+std::optional<MapScale> fitted_map_scale(const anomaly::Detector& model) {
+  if (!model.makes_maps() || !(model.map_scale() > 0)) return std::nullopt;
+  MapScale scale{.top = model.map_scale(), .threshold = std::nullopt};
+  if (const auto pixels = model.pixel_threshold()) scale.threshold = pixels->value;
+  return scale;
+}
+
 Colour heat_colour(double t) {
   constexpr std::array<std::array<double, 3>, 7> kAnchors = {{{12, 8, 38},
                                                               {58, 16, 104},

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "anomaly/detector.h"
 #include "anomaly/score_map.h"
 #include "data/dataset.h"
 #include "data/image.h"
@@ -20,6 +21,9 @@ struct MapScale {
   double top = 1;                   ///< the score of the brightest colour, > 0
   std::optional<double> threshold;  ///< of pixels: where the contour is drawn
 };
+
+/// The scale that the model's fit gives; nothing where it makes no maps or has none.
+[[nodiscard]] std::optional<MapScale> fitted_map_scale(const anomaly::Detector& model);
 
 /// The colour of t in 0..1: dark violet, red, orange, pale yellow; lightness rises all the way, so that it
 /// also works in gray and for those who do not tell red from green.

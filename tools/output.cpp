@@ -242,6 +242,14 @@ std::string fixed_number(double value, int decimals) {
   return std::string(digits, end);
 }
 
+std::string as_percent(const std::optional<double>& share, const std::string& otherwise, int decimals) {
+  return share ? fixed_number(100 * *share, decimals) + " %" : otherwise;
+}
+
+Json number_or_null(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
 std::string duration_text(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "-";
   if (seconds < 10) return fixed_number(seconds, 2) + " s";

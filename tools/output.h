@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -102,6 +103,11 @@ void print_object(OutputStream& out, OutputFormat format, const Json& object, co
 [[nodiscard]] std::string shortest_number(double value);
 /// With that many digits after the point; "-" for what is not finite.
 [[nodiscard]] std::string fixed_number(double value, int decimals);
+/// 0.8074 -> "80.74 %"; `otherwise` where there is none.
+[[nodiscard]] std::string as_percent(const std::optional<double>& share, const std::string& otherwise = "-",
+                                     int decimals = 2);
+/// A number, or null.
+[[nodiscard]] Json number_or_null(const std::optional<double>& value);
 /// Seconds as people read them: "0.42 s", "1:05", "2:03:07".
 [[nodiscard]] std::string duration_text(double seconds);
 

@@ -1,5 +1,7 @@
 #include "tools/report.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -15,8 +17,14 @@ namespace {
 
 constexpr int kJpegQuality = 82;
 
+/// Of this process so far, resident.
+int64_t peak_memory_bytes() {
+  rusage usage{};
+  return ::getrusage(RUSAGE_SELF, &usage) == 0 ? int64_t{usage.ru_maxrss} * 1024 : 0;
+}
+
 std::string percent(const std::optional<double>& value, int decimals = 2) {
-  return value ? fixed_number(100 * *value, decimals) + " %" : "–";
+  return as_percent(value, "–", decimals);
 }
 
 std::string share(int64_t part, int64_t whole) {
@@ -251,6 +259,23 @@ std::string time_and_memory(const ReportInput& input, const Evaluation& evaluati
 }
 
 }  // namespace
+
+ReportInput report_of(const anomaly::Detector& model, const StageTimes& times) {
+  ReportInput input;
+  input.method = model.description();
+  input.threshold_text = kNoThreshold;
+  if (const auto& threshold = model.threshold()) {
+    input.threshold = threshold->value;
+    input.threshold_text = model.threshold_text(*threshold);
+  }
+  if (const auto pixels = model.pixel_threshold())
+    input.pixel_threshold_text = model.pixel_threshold_text(*pixels);
+  input.scale = fitted_map_scale(model);
+  input.training_count = model.training_count();
+  input.seconds = times.stages();
+  input.peak_memory_bytes = peak_memory_bytes();
+  return input;
+}
 
 std::string report_html(const ReportInput& input, const Evaluation& evaluation) {
   PANDA_CHECK(!evaluation.scores.empty(), "report: no images");

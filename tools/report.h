@@ -9,6 +9,7 @@
 
 #include "tools/evaluation.h"
 #include "tools/report_charts.h"
+#include "tools/stage_times.h"
 
 namespace panda::tools {
 
@@ -27,6 +28,13 @@ struct ReportInput {
   int64_t peak_memory_bytes = 0;
   std::vector<std::pair<std::string, std::string>> manifest;  ///< what it takes to do it again
 };
+
+/// ReportInput::threshold_text where there is none.
+inline constexpr const char* kNoThreshold = "there is no threshold";
+
+/// What a report says of the model (method, thresholds and scale of its fit) and of this process (times, peak
+/// memory); title, data and manifest are the caller's.
+[[nodiscard]] ReportInput report_of(const anomaly::Detector& model, const StageTimes& times);
 
 /// The document. All text is escaped; pictures are JPEG inside data: addresses.
 [[nodiscard]] std::string report_html(const ReportInput& input, const Evaluation& evaluation);

@@ -110,7 +110,7 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
     return;
   }
   const int64_t rows = index_.panels() * kKnnPanel;
-  if (plan_.whole_gallery || cycles.table >= cycles.filter ||
+  if (plan_.filter_trial || cycles.table >= cycles.filter ||
       rows * 4 * std::min(nq_, kernels_.max_tile) > kTableBytes)
     return;
   table_rows_ = rows;
@@ -184,7 +184,7 @@ KnnBlockShape KnnSearch::choose_shape() const {
   const bool worth_it = static_cast<double>(nq_) * static_cast<double>(nb_) * static_cast<double>(d_) >
                         2.0 * static_cast<double>(kWorkPerThread);
   int64_t parts = 1;
-  if (worth_it && blocks < threads && !plan_.whole_gallery) {
+  if (worth_it && blocks < threads && !plan_.filter_trial) {
     // Halving the queries keeps the register tiles full only if there are enough of them.
     if (nq_ >= threads * 4 * kernels_.max_tile) {
       blocks = threads;
@@ -484,7 +484,7 @@ bool knn_eight_bits_pay(CpuDevice& device, const CpuKnnIndex& index) {
                                                             .distances = distances,
                                                             .indices = indices,
                                                             .workspace_bytes = KnnOptions{}.workspace_bytes,
-                                                            .whole_gallery = true});
+                                                            .filter_trial = true});
   // A query whose 8-bit filter was given up says enough.
   if (trial.rescanned_rows > 0) return false;
   const auto rows = static_cast<double>(nb);

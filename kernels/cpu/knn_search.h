@@ -13,9 +13,9 @@ struct KnnSearchPlan {
   TensorView distances;
   TensorView indices;
   int64_t workspace_bytes = 0;
-  /// Work is cut by queries alone and goes through the filter, so that statistics do not depend on the
-  /// threads.
-  bool whole_gallery = false;
+  /// The filter itself is asked for (no table), by blocks of queries alone, so that statistics do not depend
+  /// on the threads.
+  bool filter_trial = false;
   /// Multiplies the filter's error bound. Anything below 1 is for the test that shows what the bound is for.
   double bound_factor = 1;
 };

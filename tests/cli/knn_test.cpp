@@ -72,11 +72,6 @@ void write_fvecs(const std::string& path, const Tensor& rows) {
   }
 }
 
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 TEST(CliKnn, HasTheSameBytesWhenTheGalleryIsReadInParts) {
   Files files;
   // 3.1 MB: four parts of 1 MB. Every 997th row is a copy of row 5, so that parts tie.
@@ -87,11 +82,11 @@ TEST(CliKnn, HasTheSameBytesWhenTheGalleryIsReadInParts) {
   weights::write_npy(files.queries, gallery.view().rows(0, 30));
   for (const char* metric : {"l2", "cosine", "ip"}) {
     ASSERT_EQ(run_panda_command(files.command({"-k", "12", "--metric", metric})).exit_code, 0);
-    const std::string indices = bytes_of(files.indices);
-    const std::string distances = bytes_of(files.distances);
+    const std::string indices = content_of(files.indices);
+    const std::string distances = content_of(files.distances);
     const auto same = [&](const char* what) {
-      EXPECT_EQ(bytes_of(files.indices), indices) << what << ' ' << metric;
-      EXPECT_EQ(bytes_of(files.distances), distances) << what << ' ' << metric;
+      EXPECT_EQ(content_of(files.indices), indices) << what << ' ' << metric;
+      EXPECT_EQ(content_of(files.distances), distances) << what << ' ' << metric;
     };
     ASSERT_EQ(run_panda_command(files.command({"-k", "12", "--metric", metric, "--memory", "1"})).exit_code,
               0);

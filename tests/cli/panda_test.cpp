@@ -140,6 +140,7 @@ TEST_F(PandaCommand, DrawsTheCurvesOfTheTraining) {
   EXPECT_FALSE(path_exists(folder.path("s.html")));
   expect_refused(fit("dn2", folder.path("n"), {"--curves", folder.path("d.svg")}),
                  "--curves: dn2 trains nothing");
+  expect_refused(fit("dn2", folder.path("n"), {"--log", folder.path("l.csv")}), "--log: dn2 trains nothing");
   expect_refused(fit("panda-early", folder.path("n"), {"--curves", folder.path("none/d.svg")}), "none");
 }
 

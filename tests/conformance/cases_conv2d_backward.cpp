@@ -1,30 +1,13 @@
 #include "kernels/conv2d_backward.h"
 #include "tests/conformance/backward.h"
+#include "tests/support/conv_form.h"
 
 namespace panda::test {
 namespace {
 
-using kernels::Conv2dGeometry;
 using kernels::Conv2dTransposedFilter;
 using kernels::Gradient;
 using kernels::GradientMode;
-
-struct ConvForm {
-  int64_t n, c, h, w, k, r, s, stride, pad;
-  bool dense = false;
-
-  [[nodiscard]] Conv2dGeometry geometry() const { return {stride, stride, pad, pad}; }
-  [[nodiscard]] Shape x() const { return {n, c, h, w}; }
-  [[nodiscard]] Shape filter() const { return {k, c, r, s}; }
-  [[nodiscard]] Shape y() const {
-    return {n, k, Conv2dGeometry::output_extent(h, r, stride, pad),
-            Conv2dGeometry::output_extent(w, s, stride, pad)};
-  }
-  [[nodiscard]] std::string name() const {
-    return text("n", n, "_c", c, "_h", h, "_w", w, "_k", k, "_f", r, "x", s, "_stride", stride, "_pad", pad,
-                dense ? "_dense" : "");
-  }
-};
 
 BackwardCase input_case(const ConvForm& form) {
   BackwardCase one;

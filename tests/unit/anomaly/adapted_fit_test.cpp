@@ -503,13 +503,5 @@ TEST_F(AdaptedFitTest, RefusesModelsThatContradictThemselves) {
             std::string::npos);
 }
 
-TEST(HoldOut, LeavesEnoughForFivePercentAndEnoughToTrainOn) {
-  EXPECT_EQ(default_held_out(3), 0);
-  EXPECT_EQ(default_held_out(24), 6);
-  EXPECT_EQ(default_held_out(76), 19);
-  EXPECT_EQ(default_held_out(242), 24);
-  EXPECT_EQ(default_held_out(5000), 100);
-}
-
 }  // namespace
 }  // namespace panda::anomaly

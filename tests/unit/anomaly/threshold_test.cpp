@@ -118,5 +118,13 @@ TEST(Threshold, ExplainsItself) {
   EXPECT_EQ(percent_text(1.0 / 3), "33.3 %");
 }
 
+TEST(HoldOut, LeavesEnoughForFivePercentAndEnoughToTrainOn) {
+  EXPECT_EQ(default_held_out(3), 0);
+  EXPECT_EQ(default_held_out(24), 6);
+  EXPECT_EQ(default_held_out(76), 19);
+  EXPECT_EQ(default_held_out(242), 24);
+  EXPECT_EQ(default_held_out(5000), 100);
+}
+
 }  // namespace
 }  // namespace panda::anomaly

@@ -27,19 +27,6 @@ Device& oracle() {
   return *device;
 }
 
-/// Normal values, none within 0.01 of 0 (where relu and its kind have a corner); |values| + 0.5 if
-/// `positive`.
-Tensor values(const Shape& shape, uint64_t seed, bool positive = false) {
-  Random random(seed);
-  Tensor tensor(host(), DType::kF64, shape, "values");
-  for (int64_t i = 0; i < shape.numel(); ++i) {
-    double value = random.next_normal();
-    if (std::abs(value) < 0.01) value = 0.01;
-    tensor.data<double>()[i] = positive ? std::abs(value) + 0.5 : value;
-  }
-  return tensor;
-}
-
 TEST(Gradient, OfEveryFunctionIsThatOfDifferencesOnTheOracle) {
   for (const GradientCase& one : gradient_cases()) {
     const GradientCheckResult result = check_gradient(oracle(), oracle(), one);
@@ -83,10 +70,10 @@ TEST(Gradient, HasACaseForEveryFunction) {
 }
 
 TEST(Gradient, OfFoldedBatchNormEqualsThatOfTheTwoFunctions) {
-  const Tensor mean = values({3}, 5);
-  const Tensor variance = values({3}, 6, true);
-  const std::vector<Tensor> inputs = {values({2, 2, 4, 4}, 1), values({3, 2, 3, 3}, 2), values({3}, 3),
-                                      values({3}, 4)};
+  const Tensor mean = gradient_values({3}, 5);
+  const Tensor variance = gradient_values({3}, 6, true);
+  const std::vector<Tensor> inputs = {gradient_values({2, 2, 4, 4}, 1), gradient_values({3, 2, 3, 3}, 2),
+                                      gradient_values({3}, 3), gradient_values({3}, 4)};
   const auto gradients = [&](bool folded) {
     std::vector<Tensor> results;
     for (const Tensor& input : inputs) results.emplace_back(host(), DType::kF64, input.shape(), "gradient");
@@ -140,7 +127,7 @@ TEST(CrossEntropy, IsRecordedWithItsGradient) {
   const Tensor losses(*device, DType::kF32, {3}, "losses");
   const Tensor gradient(*device, DType::kF32, {3, 4}, "gradient");
   const auto set_logits = [&](uint64_t seed) {
-    const Tensor wanted = values({3, 4}, seed);
+    const Tensor wanted = gradient_values({3, 4}, seed);
     const Tensor f32(host(), DType::kF32, {3, 4}, "logits");
     for (int64_t i = 0; i < 12; ++i) f32.data<float>()[i] = static_cast<float>(wanted.data<double>()[i]);
     copy(f32, logits.view());
@@ -194,7 +181,7 @@ TEST(Gradient, CheckFindsAWrongGradient) {
     Variable y_;
   };
   const GradientCheckResult result =
-      check_gradient(oracle(), {values({50}, 1)}, [](Tape& tape, const std::vector<Variable>& in) {
+      check_gradient(oracle(), {gradient_values({50}, 1)}, [](Tape& tape, const std::vector<Variable>& in) {
         const Variable y = tape.new_value(in[0].shape(), DType::kF64, Layout::kDense);
         tape.run(kernels::unary_forward, {UnaryOp::kLeakyRelu, in[0].view(), y.view(), 0.3});
         tape.record(y, {in[0]}, std::make_unique<Wrong>(y));
@@ -214,15 +201,15 @@ TEST(Squares, EqualTheSumOverBatchesOfOne) {
         to.data<float>()[i] = static_cast<float>(from.data<double>()[i]);
       return to;
     };
-    parameters.add("filter", f32(values({20, 3, 3, 3}, 1)));
-    parameters.add("gamma", f32(values({20}, 2)));
-    parameters.add("beta", f32(values({20}, 3)));
-    parameters.add("weight", f32(values({4, 20}, 4)));
-    parameters.add("bias", f32(values({4}, 5)));
+    parameters.add("filter", f32(gradient_values({20, 3, 3, 3}, 1)));
+    parameters.add("gamma", f32(gradient_values({20}, 2)));
+    parameters.add("beta", f32(gradient_values({20}, 3)));
+    parameters.add("weight", f32(gradient_values({4, 20}, 4)));
+    parameters.add("bias", f32(gradient_values({4}, 5)));
     parameters.set_trainable([](const Parameter&) { return true; });
-    const Tensor mean = clone_to(f32(values({20}, 6)), *device);
-    const Tensor variance = clone_to(f32(values({20}, 7, true)), *device);
-    const Tensor images = clone_to(f32(values({5, 3, 6, 6}, 8)), *device);
+    const Tensor mean = clone_to(f32(gradient_values({20}, 6)), *device);
+    const Tensor variance = clone_to(f32(gradient_values({20}, 7, true)), *device);
+    const Tensor images = clone_to(f32(gradient_values({5, 3, 6, 6}, 8)), *device);
     const int64_t classes[] = {0, 3, 1, 1, 2};
     const Tensor labels = clone_to(Tensor::from({5}, classes), *device);
     const auto step = [&](int64_t begin, int64_t end) {

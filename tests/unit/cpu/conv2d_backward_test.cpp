@@ -4,43 +4,32 @@
 #include <algorithm>
 
 #include "kernels/cpu/conv2d_backward_filter.h"
+#include "tests/support/conv_form.h"
 #include "tests/unit/cpu/support.h"
 
 namespace panda::kernels::cpu {
 namespace {
 
-struct Case {
-  int64_t n, c, h, w, k, r, s, stride, pad;
-  bool winograd;
-
-  [[nodiscard]] Conv2dGeometry geometry() const { return {stride, stride, pad, pad}; }
-  [[nodiscard]] Shape x() const { return {n, c, h, w}; }
-  [[nodiscard]] Shape filter() const { return {k, c, r, s}; }
-  [[nodiscard]] Shape y() const {
-    return {n, k, Conv2dGeometry::output_extent(h, r, stride, pad),
-            Conv2dGeometry::output_extent(w, s, stride, pad)};
-  }
-  [[nodiscard]] std::string name() const {
-    return text("n", n, " c", c, " ", h, "x", w, " k", k, " ", r, "x", s, " stride ", stride, " pad ", pad);
-  }
+struct Case : test::ConvForm {
+  bool winograd = false;
 };
 
 const std::vector<Case> kCases = {
     // Winograd: whole tiles, cut tiles, channel tails, any padding, more tiles than a chunk.
-    {3, 32, 16, 16, 32, 3, 3, 1, 1, true},
-    {2, 33, 21, 18, 47, 3, 3, 1, 1, true},
-    {3, 40, 19, 17, 32, 3, 3, 1, 0, true},
-    {3, 32, 15, 13, 49, 3, 3, 1, 2, true},
-    {3, 32, 28, 28, 32, 3, 3, 1, 1, true},
+    {{3, 32, 16, 16, 32, 3, 3, 1, 1}, true},
+    {{2, 33, 21, 18, 47, 3, 3, 1, 1}, true},
+    {{3, 40, 19, 17, 32, 3, 3, 1, 0}, true},
+    {{3, 32, 15, 13, 49, 3, 3, 1, 2}, true},
+    {{3, 32, 28, 28, 32, 3, 3, 1, 1}, true},
     // Too few tiles or channels, mostly padding, another stride, another filter.
-    {2, 32, 14, 14, 32, 3, 3, 1, 1, false},
-    {3, 31, 16, 16, 32, 3, 3, 1, 1, false},
-    {60, 32, 2, 2, 32, 3, 3, 1, 1, false},
-    {3, 32, 32, 32, 32, 3, 3, 2, 1, false},
-    {3, 32, 16, 16, 32, 5, 5, 1, 2, false},
+    {{2, 32, 14, 14, 32, 3, 3, 1, 1}, false},
+    {{3, 31, 16, 16, 32, 3, 3, 1, 1}, false},
+    {{60, 32, 2, 2, 32, 3, 3, 1, 1}, false},
+    {{3, 32, 32, 32, 32, 3, 3, 2, 1}, false},
+    {{3, 32, 16, 16, 32, 5, 5, 1, 2}, false},
     // Small images that share a tile, the last tile with fewer; more blocks than an item.
-    {7, 200, 5, 7, 170, 1, 1, 1, 0, false},
-    {5, 70, 9, 9, 40, 3, 3, 2, 1, false},
+    {{7, 200, 5, 7, 170, 1, 1, 1, 0}, false},
+    {{5, 70, 9, 9, 40, 3, 3, 2, 1}, false},
 };
 
 struct Operands {
