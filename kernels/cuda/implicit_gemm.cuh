@@ -40,23 +40,12 @@ inline constexpr int kStageBytes = (Math::kTileM + Math::kTileN) * kRowBytes;
 template <typename Math>
 inline constexpr int kSharedBytes = kStages* kStageBytes<Math>;
 
+/// Adds the products of all stages to the sums of `math`; on return no copy is under way, and all threads'
+/// reads of `shared` are done once they have met at a barrier.
 template <typename Math, typename LoaderA, typename LoaderB>
-__global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
-    implicit_gemm(const typename LoaderA::Source a_source, const typename LoaderB::Source b_source,
-                  const TileOutput output, const int column_tiles, const int depth_stages) {
+__device__ __forceinline__ void multiply_stages(Math& math, LoaderA& a, LoaderB& b, unsigned char* shared,
+                                                int depth_stages) {
   constexpr int kTileM = Math::kTileM;
-  constexpr int kTileN = Math::kTileN;
-  static_assert(kTileM * kTileN * static_cast<int>(sizeof(float)) <= kSharedBytes<Math>);
-  PANDA_DYNAMIC_SHARED(unsigned char, shared);
-  const int thread = static_cast<int>(threadIdx.x);
-  const int row_tile = static_cast<int>(blockIdx.x) / column_tiles;
-  const int column_tile = static_cast<int>(blockIdx.x) - row_tile * column_tiles;
-  const int64_t first_row = static_cast<int64_t>(row_tile) * kTileM;
-  const int first_column = column_tile * kTileN;
-
-  LoaderA a(a_source, first_row, thread);
-  LoaderB b(b_source, first_column, thread);
-  Math math(thread);
   unsigned char* filling = shared;
   for (int stage = 0; stage < kStages - 1; ++stage, filling += kStageBytes<Math>) {
     if (stage < depth_stages) {
@@ -88,6 +77,26 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
     filling = reading;
     reading = reading + kStageBytes<Math> == end ? shared : reading + kStageBytes<Math>;
   }
+}
+
+template <typename Math, typename LoaderA, typename LoaderB>
+__global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
+    implicit_gemm(const typename LoaderA::Source a_source, const typename LoaderB::Source b_source,
+                  const TileOutput output, const int column_tiles, const int depth_stages) {
+  constexpr int kTileM = Math::kTileM;
+  constexpr int kTileN = Math::kTileN;
+  static_assert(kTileM * kTileN * static_cast<int>(sizeof(float)) <= kSharedBytes<Math>);
+  PANDA_DYNAMIC_SHARED(unsigned char, shared);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int row_tile = static_cast<int>(blockIdx.x) / column_tiles;
+  const int column_tile = static_cast<int>(blockIdx.x) - row_tile * column_tiles;
+  const int64_t first_row = static_cast<int64_t>(row_tile) * kTileM;
+  const int first_column = column_tile * kTileN;
+
+  LoaderA a(a_source, first_row, thread);
+  LoaderB b(b_source, first_column, thread);
+  Math math(thread);
+  multiply_stages(math, a, b, shared, depth_stages);
 
   auto* const staged = reinterpret_cast<float*>(shared);
   // Orders every thread's reads of the last stage before the sums that overwrite the stages. No copy is under

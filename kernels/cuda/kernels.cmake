@@ -18,6 +18,9 @@ set(PANDA_GPU_KERNEL_SOURCES
   gemm.cu
   kmeans.cu
   knn.cu
+  knn_exact.cu
+  knn_filter.cu
+  knn_index.cu
   loss.cu
   optimizer.cu
   pool2d.cu

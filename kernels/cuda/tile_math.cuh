@@ -95,6 +95,23 @@ class TensorCoreMath {
         for (int d = 0; d < 4; ++d) body((i * kCountN + j) * 4 + d, sums_[i][j][d]);
   }
 
+  /// Where the sums lie, which each_sum numbers by i: this thread has sums of kThreadRows x kThreadColumns of
+  /// the tile. thread_row(i) and thread_column(i) count these, row(r) and column(c) are places in the tile.
+  static constexpr int kThreadRows = kTileM / 16;
+  static constexpr int kThreadColumns = kTileN / 8;
+  [[nodiscard]] __device__ static constexpr int thread_row(int i) {
+    return i / (kCountN * 4) * 2 + i / 2 % 2;
+  }
+  [[nodiscard]] __device__ static constexpr int thread_column(int i) {
+    return i / 4 % kCountN * 2 + i % 2;
+  }
+  [[nodiscard]] __device__ int row(int r) const {
+    return warp_m() + r / 2 * 16 + r % 2 * 8 + thread_ % 32 / 4;
+  }
+  [[nodiscard]] __device__ int column(int c) const {
+    return warp_n() + c / 2 * 8 + thread_ % 4 * 2 + c % 2;
+  }
+
   __device__ void stage_sums(float* staged) const {
     const int lane = thread_ % 32;
 #pragma unroll

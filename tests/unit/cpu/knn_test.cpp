@@ -6,72 +6,17 @@
 
 #include "kernels/cpu/knn_search.h"
 #include "kernels/knn.h"
+#include "tests/support/knn_data.h"
 #include "tests/unit/cpu/support.h"
 
 namespace panda::kernels::cpu {
 namespace {
 
-enum class Data {
-  kNormal,
-  kClustered,
-  kDuplicates,
-  kConstant,
-  kIntegers,
-  kDenormal,
-  kTiny,
-  kHuge,
-  kAllScales,
-  kOutlier,
-  kOneSided,
-};
-constexpr Data kAllData[] = {Data::kNormal,    Data::kClustered, Data::kDuplicates, Data::kConstant,
-                             Data::kIntegers,  Data::kDenormal,  Data::kTiny,       Data::kHuge,
-                             Data::kAllScales, Data::kOutlier,   Data::kOneSided};
-
-/// Rows 0 .. n-1 of the data set, f32 n,d. Queries and gallery are different rows of the same set.
-Tensor make_data(Data data, int64_t n, int64_t d, uint64_t seed) {
-  Random random(seed);
-  Tensor x(host(), DType::kF32, {n, d}, "data");
-  float* p = x.data<float>();
-  std::vector<float> centers(static_cast<size_t>(5 * d));
-  for (float& c : centers) c = static_cast<float>(100 * random.next_normal());
-  for (int64_t i = 0; i < n; ++i) {
-    const double row_scale = std::exp2(random.next_uniform(-90, 90));
-    const int64_t cluster = random.next_below(5);
-    const bool copy_of_another = i > 0 && random.next_below(10) == 0;
-    const int64_t other = i > 0 ? random.next_below(i) : 0;
-    for (int64_t j = 0; j < d; ++j) {
-      const double z = random.next_normal();
-      double value = z;
-      if (data == Data::kClustered) value = centers[static_cast<size_t>(cluster * d + j)] + 0.01 * z;
-      if (data == Data::kConstant) value = 0.1;
-      if (data == Data::kIntegers) value = static_cast<double>(random.next_below(3));
-      if (data == Data::kDenormal) value = 1e-41 * z;
-      if (data == Data::kTiny) value = 1e-30 * z;
-      if (data == Data::kHuge) value = 1e30 * z;
-      if (data == Data::kAllScales) value = row_scale * z;
-      if (data == Data::kOutlier) value = i == n / 2 ? 1e6 : z;
-      if (data == Data::kOneSided) value = 1000 + std::max(z, 0.0);
-      p[i * d + j] = static_cast<float>(value);
-      if (data == Data::kDuplicates && copy_of_another) p[i * d + j] = p[other * d + j];
-    }
-  }
-  return x;
-}
-
-struct Answer {
-  std::vector<int64_t> indices;
-  std::vector<double> distances;
-  friend bool operator==(const Answer& a, const Answer& b) {
-    return a.indices == b.indices && a.distances.size() == b.distances.size() &&
-           std::memcmp(a.distances.data(), b.distances.data(), a.distances.size() * sizeof(double)) == 0;
-  }
-};
-
-Answer answer_of(const Tensor& distances, const Tensor& indices) {
-  return {{indices.data<int64_t>(), indices.data<int64_t>() + indices.numel()},
-          {distances.data<double>(), distances.data<double>() + distances.numel()}};
-}
+using Answer = test::KnnAnswer;
+using Data = test::KnnData;
+using test::kAllKnnData;
+using test::knn_answer;
+using test::make_knn_data;
 
 Answer search(Device& device, const ConstTensorView& queries, const KnnGallery& gallery, int64_t k,
               KnnStatistics* statistics = nullptr, int64_t workspace = KnnOptions().workspace_bytes) {
@@ -84,7 +29,7 @@ Answer search(Device& device, const ConstTensorView& queries, const KnnGallery& 
                               .indices = indices,
                               .options = {.workspace_bytes = workspace},
                               .statistics = statistics});
-  return answer_of(distances, indices);
+  return knn_answer(distances, indices);
 }
 
 Answer reference_answer(const ConstTensorView& queries, const Tensor& rows, int64_t k, KnnMetric metric) {
@@ -105,7 +50,8 @@ constexpr KnnFilter kFilters[] = {KnnFilter::kNone, KnnFilter::kInt8, KnnFilter:
 
 void expect_exact(Data data, int64_t nq, int64_t nb, int64_t d, int64_t k,
                   KnnMetric metric = KnnMetric::kL2) {
-  const Tensor all = make_data(data, nq + nb, d, static_cast<uint64_t>(1000 * static_cast<int>(data) + d));
+  const Tensor all =
+      make_knn_data(data, nq + nb, d, static_cast<uint64_t>(1000 * static_cast<int>(data) + d));
   const ConstTensorView queries = all.view().rows(0, nq);
   const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
   const Answer expected = reference_answer(queries, rows, k, metric);
@@ -117,14 +63,14 @@ void expect_exact(Data data, int64_t nq, int64_t nb, int64_t d, int64_t k,
 }
 
 TEST(CpuKnnCertificate, IsExactInEveryDimension) {
-  for (const Data data : kAllData) {
+  for (const Data data : kAllKnnData) {
     for (const int64_t d : {1, 2, 3, 15, 16, 17, 31, 32, 33, 127, 128, 129, 255, 256, 257, 768, 2048, 4099})
       expect_exact(data, d > 1000 ? 5 : 17, d > 1000 ? 150 : 400, d, 10);
   }
 }
 
 TEST(CpuKnnCertificate, IsExactForEveryK) {
-  for (const Data data : kAllData) {
+  for (const Data data : kAllKnnData) {
     for (const int64_t k : {1, 2, 10, 50, 64, 65, 1000, 1300}) expect_exact(data, 9, 1300, 17, k);
   }
 }
@@ -132,10 +78,10 @@ TEST(CpuKnnCertificate, IsExactForEveryK) {
 TEST(CpuKnnCertificate, IsExactForATableOfASmallGallery) {
   // Much of a small gallery is wanted: all products are tabled. Whole panels and not; fewer rows in a part
   // than are wanted; several blocks of queries.
-  for (const Data data : kAllData) {
+  for (const Data data : kAllKnnData) {
     for (const int64_t nb : {95, 480}) expect_exact(data, 40, nb, 20, 30);
   }
-  const Tensor all = make_data(Data::kDuplicates, 1300, 132, 12);
+  const Tensor all = make_knn_data(Data::kDuplicates, 1300, 132, 12);
   const ConstTensorView queries = all.view().rows(0, 300);
   const Tensor rows = clone_to(all.view().rows(300, 1300), host());
   for (const int64_t k : {10, 70}) {
@@ -159,7 +105,7 @@ TEST(CpuKnnCertificate, IsExactForATableOfASmallGallery) {
 }
 
 TEST(CpuKnnCertificate, IsExactForOtherMetrics) {
-  for (const Data data : kAllData) {
+  for (const Data data : kAllKnnData) {
     for (const KnnMetric metric : {KnnMetric::kCosine, KnnMetric::kInnerProduct}) {
       for (const int64_t d : {1, 3, 33, 260}) expect_exact(data, 13, 500, d, 7, metric);
     }
@@ -169,7 +115,7 @@ TEST(CpuKnnCertificate, IsExactForOtherMetrics) {
 TEST(CpuKnnCertificate, ManyVectorsMakeTheFilterWork) {
   // Enough rows that most are discarded unseen, and that candidates are pruned and measured on the way.
   for (const Data data : {Data::kNormal, Data::kDuplicates, Data::kIntegers, Data::kOneSided}) {
-    const Tensor all = make_data(data, 30040, 24, 77);
+    const Tensor all = make_knn_data(data, 30040, 24, 77);
     const ConstTensorView queries = all.view().rows(0, 40);
     const Tensor rows = clone_to(all.view().rows(40, 30040), host());
     for (const int64_t k : {1, 10, 100}) {
@@ -192,8 +138,8 @@ TEST(CpuKnnCertificate, ManyVectorsMakeTheFilterWork) {
 TEST(CpuKnnCertificate, TakesSixteenBitsWhereEightCannotTellVectorsApart) {
   for (const Isa isa : supported_isas()) {
     CpuDevice device(1, isa);
-    const Tensor spread = make_data(Data::kNormal, 6000, 24, 5);
-    const Tensor clusters = make_data(Data::kClustered, 6000, 24, 5);
+    const Tensor spread = make_knn_data(Data::kNormal, 6000, 24, 5);
+    const Tensor clusters = make_knn_data(Data::kClustered, 6000, 24, 5);
     const KnnFilter first = KnnGallery(device, spread).index()->filter();
     EXPECT_EQ(KnnGallery(device, clusters).index()->filter(), KnnFilter::kInt16) << isa_name(isa);
     // Without 8-bit products there is nothing to choose.
@@ -205,7 +151,7 @@ TEST(CpuKnnCertificate, TakesSixteenBitsWhereEightCannotTellVectorsApart) {
 
 TEST(CpuKnnCertificate, GivesUpAFilterThatKeepsEverything) {
   // All rows are equal: nothing can be discarded, the first k indices win.
-  const Tensor rows = make_data(Data::kConstant, 9000, 20, 1);
+  const Tensor rows = make_knn_data(Data::kConstant, 9000, 20, 1);
   KnnStatistics statistics;
   const Answer answer =
       search(best_device(), rows.view().rows(0, 30), KnnGallery(best_device(), rows), 5, &statistics);
@@ -236,7 +182,7 @@ TEST(CpuKnnCertificate, IntegerVectorsNeedNoMeasurementBeyondTies) {
 TEST(CpuKnnCertificate, HasTheSameBitsForAnyThreadsBatchTileWorkspaceAndInstructionSet) {
   const int64_t nq = 150;
   const int64_t nb = 6000;
-  const Tensor all = make_data(Data::kDuplicates, nq + nb, 36, 5);
+  const Tensor all = make_knn_data(Data::kDuplicates, nq + nb, 36, 5);
   const ConstTensorView queries = all.view().rows(0, nq);
   const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
   const int64_t k = 6;
@@ -265,7 +211,7 @@ TEST(CpuKnnCertificate, HasTheSameBitsForAnyThreadsBatchTileWorkspaceAndInstruct
 }
 
 TEST(CpuKnnCertificate, PartsOfAGalleryMergeToTheWhole) {
-  const Tensor all = make_data(Data::kDuplicates, 1040, 12, 8);
+  const Tensor all = make_knn_data(Data::kDuplicates, 1040, 12, 8);
   const ConstTensorView queries = all.view().rows(0, 40);
   const Tensor rows = clone_to(all.view().rows(40, 1040), host());
   const Answer expected = reference_answer(queries, rows, 20, KnnMetric::kL2);
@@ -282,11 +228,11 @@ TEST(CpuKnnCertificate, PartsOfAGalleryMergeToTheWhole) {
                        {.queries = queries, .gallery = &gallery, .k = k, .distances = d, .indices = i});
     knn_merge(distances, indices, d, i, begin);
   }
-  EXPECT_TRUE(answer_of(distances, indices) == expected);
+  EXPECT_TRUE(knn_answer(distances, indices) == expected);
 }
 
 TEST(CpuKnnCertificate, KeepsItsWorkspaceBound) {
-  const Tensor rows = make_data(Data::kNormal, 20000, 64, 9);
+  const Tensor rows = make_knn_data(Data::kNormal, 20000, 64, 9);
   for (const int64_t workspace : {int64_t{1} << 20, int64_t{8} << 20}) {
     CpuDevice device(2, supported_isas().back());
     const KnnGallery gallery(device, rows);
@@ -315,7 +261,7 @@ int64_t wrong_rows(KnnFilter filter, KnnMetric metric, double factor) {
     for (const int64_t d : {1, 2, 3}) {
       const int64_t nq = 100;
       const Tensor all =
-          make_data(seed % 2 == 0 ? Data::kNormal : Data::kClustered, nq + 3000, d, 100 + seed);
+          make_knn_data(seed % 2 == 0 ? Data::kNormal : Data::kClustered, nq + 3000, d, 100 + seed);
       const ConstTensorView queries = all.view().rows(0, nq);
       const Tensor rows = clone_to(all.view().rows(nq, nq + 3000), host());
       const Answer expected =
@@ -331,7 +277,7 @@ int64_t wrong_rows(KnnFilter filter, KnnMetric metric, double factor) {
                                                              .indices = indices,
                                                              .workspace_bytes = int64_t{64} << 20,
                                                              .bound_factor = factor}));
-      const Answer answer = answer_of(distances, indices);
+      const Answer answer = knn_answer(distances, indices);
       for (size_t i = 0; i < static_cast<size_t>(nq); ++i)
         wrong += answer.indices[i] != expected.indices[i] ? 1 : 0;
     }
@@ -355,12 +301,12 @@ TEST(CpuKnnCertificate, LongRunFindsNoViolation) {
   int64_t wrong = 0;
   int64_t rescanned = 0;
   for (uint64_t seed = 0; rows_seen < 10'000'000; ++seed) {
-    const Data data = kAllData[seed % std::size(kAllData)];
-    const int64_t d = std::vector<int64_t>{1, 2, 3, 7, 16, 31, 64}[seed / std::size(kAllData) % 7];
+    const Data data = kAllKnnData[seed % std::size(kAllKnnData)];
+    const int64_t d = std::vector<int64_t>{1, 2, 3, 7, 16, 31, 64}[seed / std::size(kAllKnnData) % 7];
     const int64_t nq = 20000;
-    const int64_t nb = seed / std::size(kAllData) % 2 == 0 ? 512 : 1500;  // a small k: a table, and a walk
+    const int64_t nb = seed / std::size(kAllKnnData) % 2 == 0 ? 512 : 1500;  // a small k: a table, and a walk
     const int64_t k = 1 + static_cast<int64_t>(seed % 10);
-    const Tensor all = make_data(data, nq + nb, d, seed);
+    const Tensor all = make_knn_data(data, nq + nb, d, seed);
     const ConstTensorView queries = all.view().rows(0, nq);
     const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
     const Answer expected =

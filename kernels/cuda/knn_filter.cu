@@ -1,0 +1,541 @@
+// The exact k nearest neighbours by a filter on tensor cores: products of f16 codes with a rigorous error
+// bound discard what cannot be among the first k; the rest is measured by the canonical f64 distance.
+//
+// WHAT    queries: nq,d · an index of nb rows -> distances, indices: nq,k, the first k by (distance, index)
+//         1. encode_queries (knn_index.cu).
+//         2. filter_tiles over a sample of the gallery's tiles, from which lower_thresholds takes tau, an
+//         upper
+//            bound on each query's k-th distance; then over a sample some 16 times as large with that tau,
+//            which keeps about 16 k pairs a query and lowers tau; and so on to the whole gallery. Samples are
+//            nested, so that each keeps k pairs at least. The matrix of products is never written.
+//         3. measure_hits: of the last list's pairs those that the last tau leaves, by D, and the first k.
+//         A query with more hits than its list holds keeps the tau it has; in the last pass it is given up,
+//         and goes to knn_exact_search. Lists are filled in any order, but what they hold is fixed.
+// READS   codes of the gallery once, of the queries once per 128 gallery rows (both from L2 mostly), a
+// quarter
+//         more for the samples; 24 bytes a hit; the rows themselves of what is measured
+// WRITES  8 bytes a hit, the results
+// FLOPS   2.2 nq nb d in f16; two f32 operations a pair for the threshold
+// LAUNCH  filter_tiles: as implicit_gemm.cuh, query tiles fastest, so that a tile of the gallery is read from
+//         memory once; lower_thresholds: a warp a query; measure_hits: a block a query, 16 lanes a pair
+// LIMITS  k <= 64, nb < 2^32
+// SOURCE  docs/derivations/knn_certificate.md
+#include "kernels/cuda/knn_filter.cuh"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/cuda/gemm_kinds.cuh"
+
+namespace panda::kernels::PANDA_TARGET {
+
+namespace {
+
+/// How much larger than the last sample the next one is at most, and so how many times k pairs are kept.
+constexpr int64_t kGrowth = 16;
+constexpr int kMeasureThreads = 128;
+constexpr int kThresholdWarps = 4;
+constexpr double kBoundSlack = 0x1p-49;
+
+/// A pair that the filter could not discard.
+struct Hit {
+  float product;  ///< of the codes
+  uint32_t row;
+};
+
+/// The lists of a chunk of queries, and what bounds a hit's distance.
+struct HitLists {
+  const KnnRowBounds* rows;
+  const KnnQueryBounds* queries;
+  double* base;  ///< nq: tau (1 + 2 eta) - N, rounded up
+  Hit* hits;     ///< nq, capacity
+  unsigned* counts;
+  int64_t nq;
+  int capacity;
+  int k;
+  double relative_rounding;  ///< 2 eta of kL2, whose D is off by a share of itself; else 0
+  double eta;
+};
+
+struct Interval {
+  double low, high;
+};
+/// What the distance of a hit lies in, in units of the index's scale squared.
+__device__ Interval bounds_of(const HitLists& lists, const KnnQueryBounds& query, const Hit& hit) {
+  const KnnRowBounds row = lists.rows[hit.row];
+  const double product = query.unit * hit.product;
+  const double error = query.beta * row.error + query.epsilon * row.norm;
+  const double slack = kBoundSlack * (fabs(query.high) + row.c + fabs(product) + error);
+  // c was rounded down by 2 eta, so 8 eta more is above.
+  return {
+      query.low + row.c - product - error - slack,
+      (query.high + row.c * (1 + 8 * lists.eta) - product + error + slack) * (1 + lists.relative_rounding)};
+}
+
+/// A number whose unsigned order is that of the value.
+__device__ unsigned ordered(float value) {
+  const unsigned bits = __float_as_uint(value);
+  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000U;
+}
+__device__ float from_ordered(unsigned number) {
+  return __uint_as_float((number >> 31) != 0 ? number & 0x7fffffffU : ~number);
+}
+
+/// tau of a query: the k-th smallest upper bound of its first `count` hits, rounded up to f32; infinite if
+/// there are fewer. `bounds`: room for them in shared memory. By a whole warp, which all get it.
+__device__ double find_tau(const HitLists& lists, int64_t query, int count, unsigned* bounds) {
+  if (count < lists.k) return INFINITY;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
+  const KnnQueryBounds mine = lists.queries[query];
+  for (int i = lane; i < count; i += kWarpThreads) {
+    const Interval interval = bounds_of(lists, mine, lists.hits[query * lists.capacity + i]);
+    bounds[i] = ordered(-round_down(-interval.high));
+  }
+  __syncwarp();           // all bounds are there before they are counted
+  unsigned smallest = 0;  // that k bounds are at most, bit by bit
+  for (int bit = 31; bit >= 0; --bit) {
+    const unsigned trial = smallest | ((1U << bit) - 1);
+    int within = 0;
+    for (int i = lane; i - lane < count; i += kWarpThreads)
+      within += __popc(__ballot_sync(kWholeWarp, i < count && bounds[i] <= trial));
+    if (within < lists.k) smallest |= 1U << bit;
+  }
+  return from_ordered(smallest);
+}
+
+/// Rows whose lower bound is above this are behind the k-th.
+__device__ double discard_above(const HitLists& lists, double tau) {
+  return tau * (1 + lists.relative_rounding);
+}
+
+/// base from what the samples so far have kept, and empty lists.
+__global__ void __launch_bounds__(kThresholdWarps* kWarpThreads) lower_thresholds(const HitLists lists) {
+  PANDA_DYNAMIC_SHARED(unsigned, bounds);
+  const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
+  const int64_t query = int64_t{blockIdx.x} * kThresholdWarps + warp;
+  if (query >= lists.nq) return;  // whole warps
+  const unsigned count = lists.counts[query];
+  if (count >= static_cast<unsigned>(lists.k) && count <= static_cast<unsigned>(lists.capacity)) {
+    const double tau = find_tau(lists, query, static_cast<int>(count), bounds + warp * lists.capacity);
+    const double limit = discard_above(lists, tau);
+    const double low = lists.queries[query].low;
+    const double base = (limit - low) + kBoundSlack * (fabs(limit) + fabs(low));
+    if (threadIdx.x % kWarpThreads == 0 && base < lists.base[query]) lists.base[query] = base;
+  }
+  __syncwarp();  // all lanes have read the count
+  if (threadIdx.x % kWarpThreads == 0) lists.counts[query] = 0;
+}
+
+struct FilterArgs {
+  RowsSource<Float16> queries;
+  RowsSource<Float16> gallery;
+  const float* c;
+  const KnnTileBounds* tiles;
+  HitLists lists;
+  int64_t tile_step;  ///< every tile_step-th tile of the gallery is looked at
+  int query_tiles;
+  int depth_stages;
+};
+
+/// What -P + c / unit of a query is compared with: 1 / unit, and the least P - c / unit that is kept.
+struct Threshold {
+  float inverse;
+  float limit;
+};
+__device__ Threshold threshold_of(const FilterArgs& args, int64_t query, const KnnTileBounds& tile) {
+  const KnnQueryBounds bounds = args.lists.queries[query];
+  if (bounds.unit == 0) return {0, INFINITY};
+  const double base = args.lists.base[query];
+  const double errors = tile.radius * bounds.beta + tile.reach * bounds.epsilon;
+  const double theta = (base + errors + 4 * kBoundSlack * (fabs(base) + errors)) / bounds.unit;
+  // unit is a power of two: the product with c is exact, and a fused multiply-add rounds P - c / unit once,
+  // which does not move it across a f32 number.
+  return {__double2float_rn(1 / bounds.unit), round_down(-theta)};
+}
+
+/// Appends the pairs of one tile of queries and one of the gallery that the thresholds do not discard.
+template <typename Math>
+__global__ void __launch_bounds__(Math::kThreads, Math::kBlocks) filter_tiles(const FilterArgs args) {
+  static_assert(Math::kTileN == kKnnTileRows && Math::kThreads == kKnnTileRows &&
+                Math::kTileM <= Math::kThreads);
+  PANDA_DYNAMIC_SHARED(unsigned char, shared);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int visit = static_cast<int>(blockIdx.x) / args.query_tiles;
+  const int64_t first_query =
+      (static_cast<int>(blockIdx.x) - visit * args.query_tiles) * int64_t{Math::kTileM};
+  const int64_t tile = visit * args.tile_step;
+  const int64_t first_row = tile * kKnnTileRows;
+
+  // One query and one row a thread, asked for before the products that they are needed after.
+  Threshold threshold = {0, INFINITY};
+  if (thread < Math::kTileM && first_query + thread < args.lists.nq)
+    threshold = threshold_of(args, first_query + thread, args.tiles[tile]);
+  const float row_c = args.c[first_row + thread];
+
+  RowsLoader<Float16, Math::kTileM, Math::kThreads> queries(args.queries, first_query, thread);
+  RowsLoader<Float16, Math::kTileN, Math::kThreads> rows(args.gallery, first_row, thread);
+  Math math(thread);
+  multiply_stages(math, queries, rows, shared, args.depth_stages);
+
+  auto* const thresholds = reinterpret_cast<Threshold*>(shared);
+  auto* const c = reinterpret_cast<float*>(thresholds + Math::kTileM);
+  __syncthreads();  // all have read the last stage before thresholds overwrite it
+  if (thread < Math::kTileM) thresholds[thread] = threshold;
+  c[thread] = row_c;
+  __syncthreads();  // all thresholds and c are there before they are read
+  Threshold mine[Math::kThreadRows];
+  float mine_c[Math::kThreadColumns];
+#pragma unroll
+  for (int r = 0; r < Math::kThreadRows; ++r) mine[r] = thresholds[math.row(r)];
+#pragma unroll
+  for (int i = 0; i < Math::kThreadColumns; ++i) mine_c[i] = c[math.column(i)];
+
+  const auto keep = [&](int i, float product) {
+    const int64_t query = first_query + math.row(Math::thread_row(i));
+    const int64_t row = first_row + math.column(Math::thread_column(i));
+    if (row >= args.gallery.rows) return;
+    const unsigned place = atomicAdd(&args.lists.counts[query], 1U);  // a count has no order
+    if (place < static_cast<unsigned>(args.lists.capacity))
+      args.lists.hits[query * args.lists.capacity + place] = {product, static_cast<uint32_t>(row)};
+  };
+  const auto passes = [&](int i, float product) {
+    const Threshold& of = mine[Math::thread_row(i)];
+    return fmaf(-of.inverse, mine_c[Math::thread_column(i)], product) >= of.limit;
+  };
+  // Few pairs pass: four are tested before a branch is taken.
+  float group[4];
+  bool any = false;
+  math.each_sum([&](int i, float product) {
+    group[i % 4] = product;
+    any = passes(i, product) || any;
+    if (i % 4 != 3) return;
+    if (any) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        if (passes(i - 3 + j, group[j])) keep(i - 3 + j, group[j]);
+    }
+    any = false;
+  });
+}
+
+/// What a search has done, in the order of KnnStatistics.
+struct Totals {
+  unsigned long long kept, survivors, given_up;
+};
+
+struct MeasureArgs {
+  HitLists lists;
+  Vectors queries;
+  Vectors gallery;
+  const double* query_norms;  ///< kCosine
+  const double* row_norms;    ///< kCosine
+  int64_t d;
+  float* distances_f32;  ///< one of the two is nullptr
+  double* distances_f64;
+  int64_t* indices;
+  Totals* totals;
+  uint32_t* given_up;  ///< the queries, in any order
+};
+
+/// D of a query and a row; by 16 lanes that ask for the same.
+template <KnnMetric kMetric>
+__device__ double measure(const MeasureArgs& args, int64_t query, int64_t row) {
+  double part = 0;
+#pragma unroll 4
+  for (int64_t i = threadIdx.x % kKnnParts; i < args.d; i += kKnnParts)
+    part = add_term<kMetric>(part, widened(args.queries, query * args.d + i),
+                             widened(args.gallery, row * args.d + i));
+  const double sum = join_parts(part);
+  double norms = 0;
+  if (kMetric == KnnMetric::kCosine) norms = __dmul_rn(args.query_norms[query], args.row_norms[row]);
+  return distance_from<kMetric>(sum, norms);
+}
+
+/// The results of one query, a block each.
+template <KnnMetric kMetric>
+__global__ void __launch_bounds__(kMeasureThreads) measure_hits(const MeasureArgs args) {
+  PANDA_DYNAMIC_SHARED(double, shared);
+  PANDA_SHARED(unsigned, survivor_count, [1]);
+  const HitLists& lists = args.lists;
+  const int64_t query = blockIdx.x;
+  const int thread = static_cast<int>(threadIdx.x);
+  const unsigned found = lists.counts[query];
+  if (thread == 0) {
+    *survivor_count = 0;
+    atomicAdd(&args.totals->kept, static_cast<unsigned long long>(found));
+  }
+  if (found > static_cast<unsigned>(lists.capacity) || lists.queries[query].unit == 0) {
+    if (thread == 0) args.given_up[atomicAdd(&args.totals->given_up, 1ULL)] = static_cast<uint32_t>(query);
+    return;
+  }
+  const int count = static_cast<int>(found);
+  auto* const distances = shared;
+  auto* const rows = reinterpret_cast<uint32_t*>(distances + lists.capacity);
+  auto* const bounds = reinterpret_cast<unsigned*>(rows + lists.capacity);
+  if (thread < kWarpThreads) {
+    const double tau = find_tau(lists, query, count, bounds);
+    if (thread == 0) distances[0] = discard_above(lists, tau);
+  }
+  __syncthreads();  // the limit is there before it is read, and the count is zero before it is added to
+  const double limit = distances[0];
+  const KnnQueryBounds mine = lists.queries[query];
+  for (int i = thread; i < count; i += kMeasureThreads) {
+    const Hit hit = lists.hits[query * lists.capacity + i];
+    if (bounds_of(lists, mine, hit).low > limit) continue;
+    rows[atomicAdd(survivor_count, 1U)] = hit.row;  // the order decides nothing
+  }
+  __syncthreads();  // all survivors are there before they are measured, and the limit has been read
+  const int survivors = static_cast<int>(*survivor_count);
+  constexpr int kPairs = kMeasureThreads / kKnnParts;
+  for (int first = 0; first < survivors; first += kPairs) {
+    const int i = first + thread / kKnnParts;
+    const double distance = measure<kMetric>(args, query, rows[i < survivors ? i : survivors - 1]);
+    if (i < survivors && thread % kKnnParts == 0) distances[i] = distance;
+  }
+  __syncthreads();  // all distances are there before they are compared
+  for (int i = thread; i < survivors; i += kMeasureThreads) {
+    const Neighbor self = {distances[i], rows[i]};
+    int rank = 0;
+    for (int j = 0; j < survivors && rank < lists.k; ++j)
+      rank += precedes({distances[j], rows[j]}, self) ? 1 : 0;
+    if (rank >= lists.k) continue;
+    const int64_t at = query * lists.k + rank;
+    args.indices[at] = self.index;
+    if (args.distances_f64 != nullptr) {
+      args.distances_f64[at] = self.distance;
+    } else {
+      args.distances_f32[at] = static_cast<float>(self.distance);
+    }
+  }
+  if (thread == 0) atomicAdd(&args.totals->survivors, static_cast<unsigned long long>(survivors));
+}
+
+/// base of queries about which nothing is known yet.
+__global__ void __launch_bounds__(kBlockThreads) open_thresholds(double* base, int64_t count) {
+  const int64_t i = thread_index();
+  if (i < count) base[i] = INFINITY;
+}
+
+/// to[i] = from[ids[i]] or to[ids[i]] = from[i], rows of `bytes` bytes: a block a row.
+template <bool kScatter>
+__global__ void __launch_bounds__(kBlockThreads)
+    move_rows(const unsigned char* from, const uint32_t* ids, unsigned char* to, int64_t bytes) {
+  const int64_t packed = int64_t{blockIdx.x} * bytes;
+  const int64_t spread = ids[blockIdx.x] * bytes;
+  for (int64_t i = threadIdx.x; i < bytes; i += kBlockThreads)
+    to[(kScatter ? spread : packed) + i] = from[(kScatter ? packed : spread) + i];
+}
+template <bool kScatter>
+void launch_move_rows(GpuDevice& device, const void* from, const uint32_t* ids, void* to, int64_t count,
+                      int64_t bytes) {
+  PANDA_LAUNCH((move_rows<kScatter>), grid_for(count, 1), dim3(kBlockThreads), 0, device,
+               static_cast<const unsigned char*>(from), ids, static_cast<unsigned char*>(to), bytes);
+}
+
+/// Steps through the gallery's tiles, from the coarsest sample to 1. Each divides the one before, so that
+/// samples are nested, and the first one's rows fit a list.
+std::vector<int64_t> sample_steps(int64_t tiles, int64_t capacity) {
+  const int64_t first = capacity / kKnnTileRows;
+  const auto reach = [&](int64_t growth, int64_t levels) {
+    int64_t reached = first;
+    for (int64_t i = 0; i < levels && reached < tiles; ++i) reached *= growth;
+    return reached;
+  };
+  int64_t levels = 0;
+  while (reach(kGrowth, levels) < tiles) ++levels;
+  int64_t growth = 1;
+  while (reach(growth, levels) < tiles) ++growth;
+  std::vector<int64_t> steps = {1};
+  for (int64_t i = 0; i < levels; ++i) steps.insert(steps.begin(), steps.front() * growth);
+  return steps;
+}
+
+/// A list's length. The k-th distance of a sample is the (kGrowth k)-th of the next on average; this is 6
+/// standard deviations more, and for k = 1 what one query in 10^6 exceeds.
+int64_t list_capacity(int64_t k) {
+  const double expected = static_cast<double>(k) + 12 + 6 * std::sqrt(static_cast<double>(k));
+  return round_up(static_cast<int64_t>(static_cast<double>(kGrowth) * expected), 64);
+}
+
+class FilteredSearch {
+ public:
+  FilteredSearch(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem, double bound_factor)
+      : device_(device),
+        index_(index),
+        problem_(problem),
+        bound_factor_(bound_factor),
+        capacity_(list_capacity(problem.k)),
+        steps_(sample_steps(index.tiles(), capacity_)),
+        cosine_(problem.metric == KnnMetric::kCosine) {}
+
+  KnnStatistics run() {
+    const int64_t nq = problem_.queries.shape()[0];
+    const int64_t row_bytes = index_.d() * dtype_bytes(problem_.queries.dtype());
+    // Codes, bounds, base, norm, list and its length; and where it is given up, the query and its results.
+    const int64_t query_bytes = index_.row_stride() * 2 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 8 +
+                                8 + capacity_ * static_cast<int64_t>(sizeof(Hit)) + 4 + 4 + row_bytes +
+                                problem_.k * 16;
+    const int64_t grid_limit = INT32_MAX / index_.tiles() * 64;
+    const int64_t chunk = std::min({nq, problem_.workspace_bytes / 4 * 3 / query_bytes, grid_limit});
+    statistics_.filter = index_.filter();
+    if (chunk < std::min<int64_t>(nq, 64)) {
+      knn_exact_search(device_, problem_);
+      statistics_ = {KnnFilter::kNone, 0, checked_mul(nq, index_.size()), 0};
+      return statistics_;
+    }
+    allocate(chunk);
+    for (int64_t q = 0; q < nq; q += chunk) search_chunk(q, std::min(nq, q + chunk));
+    return statistics_;
+  }
+
+ private:
+  void allocate(int64_t chunk) {
+    const auto take = [&](int64_t count, size_t bytes) {
+      return std::make_unique<Storage>(device_, checked_mul(count, static_cast<int64_t>(bytes)),
+                                       problem_.kernel);
+    };
+    codes_ = take(chunk, static_cast<size_t>(index_.row_stride()) * sizeof(Float16));
+    bounds_ = take(chunk, sizeof(KnnQueryBounds));
+    base_ = take(chunk, sizeof(double));
+    norms_ = take(cosine_ ? chunk : 0, sizeof(double));
+    hits_ = take(chunk, static_cast<size_t>(capacity_) * sizeof(Hit));
+    counts_ = take(chunk, sizeof(unsigned));
+    given_up_ = take(chunk, sizeof(uint32_t));
+    totals_ = take(1, sizeof(Totals));
+  }
+
+  void search_chunk(int64_t begin, int64_t end) {
+    const ConstTensorView queries = problem_.queries.rows(begin, end);
+    const HitLists lists = start_lists(queries);
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      if (i > 0) {
+        PANDA_LAUNCH(lower_thresholds, grid_for(lists.nq, kThresholdWarps),
+                     dim3(kThresholdWarps * kWarpThreads),
+                     static_cast<size_t>(kThresholdWarps * capacity_) * sizeof(unsigned), device_, lists);
+      }
+      // A tile of 64 queries where these are enough: half of a larger one would stay empty.
+      if (lists.nq <= 64) {
+        filter<64>(lists, steps_[i]);
+      } else {
+        filter<128>(lists, steps_[i]);
+      }
+    }
+    finish(queries, begin, lists);
+  }
+
+  HitLists start_lists(const ConstTensorView& queries) {
+    const int64_t count = queries.shape()[0];
+    const bool l2 = problem_.metric == KnnMetric::kL2;
+    auto* const norms = static_cast<double*>(norms_->data());
+    if (cosine_) launch_norms(device_, queries, norms);
+    auto* const bounds = static_cast<KnnQueryBounds*>(bounds_->data());
+    knn_encode_queries(device_, index_, problem_, queries, norms, bound_factor_,
+                       static_cast<Float16*>(codes_->data()), bounds);
+    device_.fill(counts_->data(), 0, counts_->bytes());
+    device_.fill(totals_->data(), 0, totals_->bytes());
+    auto* const base = static_cast<double*>(base_->data());
+    PANDA_LAUNCH(open_thresholds, grid_for(count, kBlockThreads), dim3(kBlockThreads), 0, device_, base,
+                 count);
+    const double eta = knn_eta(index_.d());
+    return {.rows = index_.row_bounds(),
+            .queries = bounds,
+            .base = base,
+            .hits = static_cast<Hit*>(hits_->data()),
+            .counts = static_cast<unsigned*>(counts_->data()),
+            .nq = count,
+            .capacity = static_cast<int>(capacity_),
+            .k = static_cast<int>(problem_.k),
+            .relative_rounding = l2 ? 2 * eta : 0,
+            .eta = eta};
+  }
+
+  template <int kTileM>
+  void filter(const HitLists& lists, int64_t step) {
+    using Math = F16Kind::Math<kTileM, kKnnTileRows>;
+    const int64_t stride = index_.row_stride();
+    const int64_t query_tiles = ceil_div(lists.nq, kTileM);
+    const FilterArgs args = {
+        .queries = {static_cast<const Float16*>(codes_->data()), stride, lists.nq, static_cast<int>(stride)},
+        .gallery = {index_.codes(), stride, index_.size(), static_cast<int>(stride)},
+        .c = index_.c(),
+        .tiles = index_.tile_bounds(),
+        .lists = lists,
+        .tile_step = step,
+        .query_tiles = static_cast<int>(query_tiles),
+        .depth_stages = static_cast<int>(ceil_div(stride, kStageDepth<Float16>))};
+    PANDA_LAUNCH((filter_tiles<Math>), grid_for(query_tiles * ceil_div(index_.tiles(), step), 1),
+                 dim3(Math::kThreads), static_cast<size_t>(kSharedBytes<Math>), device_, args);
+  }
+
+  void finish(const ConstTensorView& queries, int64_t first, const HitLists& lists) {
+    const int64_t at = first * problem_.k;
+    const bool f64 = problem_.distances.dtype() == DType::kF64;
+    const MeasureArgs args = {.lists = lists,
+                              .queries = vectors_of(queries),
+                              .gallery = vectors_of(problem_.gallery),
+                              .query_norms = static_cast<const double*>(norms_->data()),
+                              .row_norms = problem_.row_norms,
+                              .d = index_.d(),
+                              .distances_f32 = f64 ? nullptr : problem_.distances.data<float>() + at,
+                              .distances_f64 = f64 ? problem_.distances.data<double>() + at : nullptr,
+                              .indices = problem_.indices.data<int64_t>() + at,
+                              .totals = static_cast<Totals*>(totals_->data()),
+                              .given_up = static_cast<uint32_t*>(given_up_->data())};
+    const auto kernel = problem_.metric == KnnMetric::kL2             ? measure_hits<KnnMetric::kL2>
+                        : problem_.metric == KnnMetric::kInnerProduct ? measure_hits<KnnMetric::kInnerProduct>
+                                                                      : measure_hits<KnnMetric::kCosine>;
+    PANDA_LAUNCH(kernel, grid_for(lists.nq, 1), dim3(kMeasureThreads),
+                 static_cast<size_t>(capacity_) * (sizeof(double) + sizeof(uint32_t) + sizeof(unsigned)),
+                 device_, args);
+    Totals totals;
+    device_.copy_to_host(&totals, totals_->data(), sizeof totals);
+    statistics_.kept_pairs += static_cast<int64_t>(totals.kept);
+    statistics_.survivors += static_cast<int64_t>(totals.survivors);
+    const auto given_up = static_cast<int64_t>(totals.given_up);
+    if (given_up > 0) measure_all(queries, first, given_up);
+  }
+
+  /// The queries that were given up, against every row.
+  void measure_all(const ConstTensorView& queries, int64_t first, int64_t count) {
+    const auto* const ids = static_cast<const uint32_t*>(given_up_->data());
+    const int64_t k = problem_.k;
+    const Tensor some(device_, queries.dtype(), {count, index_.d()}, problem_.kernel);
+    const Tensor distances(device_, problem_.distances.dtype(), {count, k}, problem_.kernel);
+    const Tensor indices(device_, DType::kI64, {count, k}, problem_.kernel);
+    launch_move_rows<false>(device_, queries.raw(), ids, some.view().raw(), count,
+                            index_.d() * dtype_bytes(queries.dtype()));
+    KnnProblem problem = problem_;
+    problem.queries = some;
+    problem.distances = distances;
+    problem.indices = indices;
+    problem.workspace_bytes /= 4;  // beside the lists
+    knn_exact_search(device_, problem);
+    const int64_t distance_bytes = dtype_bytes(distances.dtype());
+    launch_move_rows<true>(device_, distances.view().raw(), ids,
+                           static_cast<unsigned char*>(problem_.distances.raw()) + first * k * distance_bytes,
+                           count, k * distance_bytes);
+    launch_move_rows<true>(device_, indices.view().raw(), ids, problem_.indices.data<int64_t>() + first * k,
+                           count, k * static_cast<int64_t>(sizeof(int64_t)));
+    statistics_.rescanned_rows += count;
+    statistics_.survivors += checked_mul(count, index_.size());
+  }
+
+  GpuDevice& device_;
+  const GpuKnnIndex& index_;
+  const KnnProblem& problem_;
+  double bound_factor_;
+  int64_t capacity_;
+  std::vector<int64_t> steps_;
+  bool cosine_;
+  KnnStatistics statistics_;
+  std::unique_ptr<Storage> codes_, bounds_, base_, norms_, hits_, counts_, given_up_, totals_;
+};
+
+}  // namespace
+
+KnnStatistics knn_filtered_search(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem,
+                                  double bound_factor) {
+  return FilteredSearch(device, index, problem, bound_factor).run();
+}
+
+}  // namespace panda::kernels::PANDA_TARGET
