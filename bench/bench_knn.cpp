@@ -1,10 +1,12 @@
-// Exact nearest neighbours on the cpu device, run on demand: the half of bench/peers/knn_peers.py that is ours,
-// driven by lines on standard input so that our runs and the peers' alternate.
-//   bench_knn
-//     gallery FILE.npy FILTER   reads and prepares; answers with seconds, bytes beside the rows, and the codes
-//     queries FILE.npy
-//     search K TIMES            answers with the wall and the processor seconds of the fastest of TIMES searches
-//                               (each by its own clock), pairs measured, and queries without a filter
+// Exact nearest neighbours on one device, run on demand: the half of bench/peers/knn_peers.py and
+// knn_cuda_torch.py that is ours, driven by lines on standard input so that our runs and the peers'
+// alternate.
+//   bench_knn [--device=cpu]
+//     gallery FILE.npy FILTER   reads and prepares; answers with seconds, bytes beside the rows, and the
+//     codes queries FILE.npy          they are put where the device reads them, as is the gallery search K
+//     TIMES            answers with the wall and the processor seconds of the fastest of TIMES searches
+//                               (each by its own clock, results on the device and waited for), pairs
+//                               measured, queries without a filter, and pairs that the filter kept
 //     write I.npy D.npy         indices and distances of the last search
 // Every command is answered by one line; the first line describes the device.
 #include <time.h>
@@ -13,6 +15,8 @@
 #include <chrono>
 #include <iostream>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "bench/peak.h"
 #include "kernels/device_registry.h"
@@ -41,9 +45,13 @@ void answer(const std::string& line) {
 
 class Server {
  public:
+  explicit Server(const std::string& device) : device_(kernels::make_device({device, 0, ""})) {}
+
   void serve() {
     const int threads = device_->threads().thread_count();
-    answer(text("cpu: ", device_->description(), ", ", bench::fma_peak_gflops(threads), " GFLOP/s FMA peak"));
+    const std::string peak =
+        device_->name() == "cpu" ? text(", ", bench::fma_peak_gflops(threads), " GFLOP/s FMA peak") : "";
+    answer(text(device_->name(), ": ", device_->description(), peak));
     std::string command;
     while (std::cin >> command) {
       std::string path;
@@ -53,13 +61,13 @@ class Server {
       if (command == "gallery" && std::cin >> path >> other) {
         prepare(path, other);
       } else if (command == "queries" && std::cin >> path) {
-        queries_ = weights::read_npy(path);
+        queries_ = on_device(weights::read_npy(path));
         answer("ok");
       } else if (command == "search" && std::cin >> k >> times) {
         search(k, times);
       } else if (command == "write" && std::cin >> path >> other) {
-        weights::write_npy(path, indices_);
-        weights::write_npy(other, distances_);
+        weights::write_npy(path, clone_to(indices_, host()));
+        weights::write_npy(other, clone_to(distances_, host()));
         answer("ok");
       } else {
         throw InvalidArgument(text("bench_knn: unknown command '", printable(command), "'"));
@@ -68,20 +76,27 @@ class Server {
   }
 
  private:
+  [[nodiscard]] Tensor on_device(Tensor tensor) const {
+    return device_->host_accessible() ? std::move(tensor) : clone_to(tensor, *device_, "operand");
+  }
+
   void prepare(const std::string& path, const std::string& filter) {
     gallery_ = {};
-    const Tensor rows = weights::read_npy(path);
+    const Tensor rows = on_device(weights::read_npy(path));
+    device_->synchronize();
     const Clocks start = Clocks::now();
-    gallery_ = kernels::KnnGallery(*device_, rows, kernels::KnnMetric::kL2, kernels::knn_filter_from_name(filter));
+    gallery_ =
+        kernels::KnnGallery(*device_, rows, kernels::KnnMetric::kL2, kernels::knn_filter_from_name(filter));
+    device_->synchronize();
     const Clocks end = Clocks::now();
-    answer(text(end.wall - start.wall, " ", end.processor - start.processor, " ", gallery_.prepared_bytes(), " ",
-                kernels::knn_filter_name(gallery_.index()->filter())));
+    answer(text(end.wall - start.wall, " ", end.processor - start.processor, " ", gallery_.prepared_bytes(),
+                " ", kernels::knn_filter_name(gallery_.index()->filter())));
   }
 
   void search(int64_t k, int64_t times) {
     const Shape shape{queries_.shape()[0], k};
-    distances_ = Tensor(host(), DType::kF64, shape, "distances");
-    indices_ = Tensor(host(), DType::kI64, shape, "indices");
+    distances_ = Tensor(*device_, DType::kF64, shape, "distances");
+    indices_ = Tensor(*device_, DType::kI64, shape, "indices");
     kernels::KnnStatistics statistics;
     Clocks best{1e30, 1e30};
     for (int64_t i = 0; i < times; ++i) {
@@ -92,13 +107,16 @@ class Server {
                                              .distances = distances_,
                                              .indices = indices_,
                                              .statistics = &statistics});
+      device_->synchronize();
       const Clocks end = Clocks::now();
-      best = {std::min(best.wall, end.wall - start.wall), std::min(best.processor, end.processor - start.processor)};
+      best = {std::min(best.wall, end.wall - start.wall),
+              std::min(best.processor, end.processor - start.processor)};
     }
-    answer(text(best.wall, " ", best.processor, " ", statistics.survivors, " ", statistics.rescanned_rows));
+    answer(text(best.wall, " ", best.processor, " ", statistics.survivors, " ", statistics.rescanned_rows,
+                " ", statistics.kept_pairs));
   }
 
-  std::unique_ptr<Device> device_ = kernels::make_device({"cpu", 0, ""});
+  std::unique_ptr<Device> device_;
   kernels::KnnGallery gallery_;
   Tensor queries_;
   Tensor distances_;
@@ -108,9 +126,12 @@ class Server {
 }  // namespace
 }  // namespace panda
 
-int main() {
+int main(int argc, char** argv) {
   try {
-    panda::Server().serve();
+    const std::string_view option = argc == 2 ? argv[1] : "--device=cpu";
+    constexpr std::string_view kDevice = "--device=";
+    PANDA_CHECK(argc <= 2 && option.starts_with(kDevice), "usage: bench_knn [--device=cpu]");
+    panda::Server(std::string(option.substr(kDevice.size()))).serve();
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << '\n';
     return 1;

@@ -2,7 +2,7 @@
 # gpu.sh: everything that only a machine with a GPU can show, in one command and under nine minutes (docs/GPU.md).
 #
 #   tools/gpu.sh                            builds the preset `cuda` here, for this machine's GPU, then runs it
-#   tools/gpu.sh --binaries DIR             takes conformance, gpu_selfcheck, bench_resnet and panda from DIR (built elsewhere with the
+#   tools/gpu.sh --binaries DIR             takes conformance, gpu_selfcheck, bench_resnet, bench_knn and panda from DIR (built elsewhere with the
 #                                           preset `cuda-static`: they need nothing but glibc and the driver)
 #   --out DIR       where summary.json, log.txt and the steps' own files go (default out/gpu)
 #   --seconds N     the time for everything (default 520)
@@ -83,7 +83,7 @@ build() {
     arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
     [ "$arch" != 90 ] || arch=90a
     cmake --preset cuda -DPANDA_CUDA_LINEINFO=ON ${arch:+-DPANDA_CUDA_ARCHITECTURES=${arch}-real} &&
-        cmake --build --preset cuda --target panda conformance gpu_selfcheck bench_resnet
+        cmake --build --preset cuda --target panda conformance gpu_selfcheck bench_resnet bench_knn
 }
 
 sanitize() { # tool filter
@@ -92,9 +92,15 @@ sanitize() { # tool filter
     compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 "$binaries/conformance" --gtest_brief=1 --gtest_filter="$2"
 }
 
+has_torch() { python3 -c 'import torch, torchvision, safetensors.torch, sys; sys.exit(0 if torch.cuda.is_available() else 1)' 2>/dev/null; }
+
+knn() {
+    has_torch || { echo "no PyTorch with a GPU on this machine"; return 77; }
+    python3 bench/peers/knn_cuda_torch.py --program "$binaries/bench_knn" --output "$out/knn.json" --seconds 75
+}
+
 bench() {
-    python3 -c 'import torch, torchvision, safetensors.torch, sys; sys.exit(0 if torch.cuda.is_available() else 1)' 2>/dev/null ||
-        { echo "no PyTorch with a GPU on this machine"; return 77; }
+    has_torch || { echo "no PyTorch with a GPU on this machine"; return 77; }
     python3 bench/peers/resnet_cuda_torch.py --program "$binaries/bench_resnet" --output "$out/resnet.json" --seconds "$(($(left) - 15))"
 }
 
@@ -107,7 +113,7 @@ gradcheck() { "$binaries/panda" -q gradcheck --device "$1" -o json >"$out/gradch
 # DN2 and SPADE from images to heat maps, with the network inside the program.
 demo() { "$binaries/panda" -q demo --device cuda --out "$out/demo" --force -o json >"$out/demo.json"; }
 
-export -f build sanitize bench conformance gradcheck demo left
+export -f build sanitize has_torch knn bench conformance gradcheck demo left
 export out deadline
 
 # Where the compiled-in path is another machine's.
@@ -125,7 +131,7 @@ if [ -z "$binaries" ]; then
     step build 300 bash -c build
 fi
 export binaries
-for program in conformance gpu_selfcheck bench_resnet panda; do
+for program in conformance gpu_selfcheck bench_resnet bench_knn panda; do
     [ -x "$binaries/$program" ] || { echo "gpu.sh: no $binaries/$program" >&2; exit 2; }
 done
 
@@ -134,7 +140,7 @@ if [ "$dry" = yes ]; then
     step selfcheck 120 "$binaries/gpu_selfcheck" --device simt --rounds 1 --json "$out/selfcheck.json"
     step gradcheck 60 bash -c 'gradcheck simt'
     step conformance 120 bash -c 'conformance "Coverage.*:*misaligned*simt_fifo_f32:*empty*simt_fifo_f32" "$out/conformance.json"'
-    step bench 20 python3 -c 'import ast, sys; ast.parse(open("bench/peers/resnet_cuda_torch.py").read()); print("parses")'
+    step bench 20 python3 -c 'import ast, sys; [ast.parse(open(f"bench/peers/{name}_cuda_torch.py").read()) for name in ("knn", "resnet")]; print("parses")'
 else
     step info 30 "$binaries/panda" --device cuda info
     step selfcheck 60 "$binaries/gpu_selfcheck" --device cuda --json "$out/selfcheck.json"
@@ -149,6 +155,7 @@ else
     step racecheck 50 bash -c 'sanitize racecheck "$small"'
     step initcheck 40 bash -c 'sanitize initcheck "$small"'
     step synccheck 40 bash -c 'sanitize synccheck "$small"'
+    step knn 90 bash -c knn
     step bench "$(($(left) - 5))" bash -c bench
 fi
 
@@ -156,6 +163,7 @@ fi
 echo
 printf '%-12s %-6s %7s  %s\n' step result seconds note
 for i in "${!names[@]}"; do printf '%-12s %-6s %7s  %s\n' "${names[$i]}" "${results[$i]}" "${times[$i]}" "${notes[$i]}"; done
+[ ! -f "$out/knn.json" ] || grep -E '^knn [^ ]*' "$log"
 [ ! -f "$out/resnet.json" ] || grep -E '^(resnet|wide_resnet)[^ ]* +(f32|tf32|f16|bf16) batch' "$log"
 
 json_text() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
