@@ -461,8 +461,45 @@ KnnStatistics KnnSearch::run() {
   return total;
 }
 
+namespace {
+
+/// The general search of some queries, f32.
+KnnStatistics search_some(CpuDevice& device, const KnnSearchPlan& plan, const std::vector<int64_t>& queries) {
+  const auto count = static_cast<int64_t>(queries.size());
+  const int64_t d = plan.index->d();
+  const Tensor rows(device, DType::kF32, {count, d}, "knn queries");
+  const Tensor distances(device, plan.distances.dtype(), {count, plan.k}, "knn distances");
+  const Tensor indices(device, DType::kI64, {count, plan.k}, "knn indices");
+  for (int64_t i = 0; i < count; ++i)
+    std::copy_n(plan.queries.row(queries[static_cast<size_t>(i)], nullptr), d, rows.data<float>() + i * d);
+  KnnSearchPlan some = plan;
+  some.queries = KnnRows(device, rows);
+  some.distances = distances;
+  some.indices = indices;
+  const KnnStatistics statistics = KnnSearch(device, some).run();
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t to = queries[static_cast<size_t>(i)];
+    copy(distances.view().rows(i, i + 1), plan.distances.rows(to, to + 1));
+    copy(indices.view().rows(i, i + 1), plan.indices.rows(to, to + 1));
+  }
+  return statistics;
+}
+
+}  // namespace
+
 KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan) {
-  return KnnSearch(device, plan).run();
+  const KnnCycles cycles = expected_cycles(plan.k, plan.index->size(), plan.index->d());
+  if (!knn_nearest_pays(device, plan, std::min(cycles.filter, cycles.table)))
+    return KnnSearch(device, plan).run();
+  const std::vector<int64_t> unsure = knn_nearest_search(device, plan);
+  const int64_t sure = plan.queries.count() - static_cast<int64_t>(unsure.size());
+  KnnStatistics statistics{KnnFilter::kF32, sure, sure, 0};
+  if (unsure.empty()) return statistics;
+  const KnnStatistics rest = search_some(device, plan, unsure);
+  statistics.kept_pairs += rest.kept_pairs;
+  statistics.survivors += rest.survivors;
+  statistics.rescanned_rows = rest.rescanned_rows;
+  return statistics;
 }
 
 bool knn_eight_bits_pay(CpuDevice& device, const CpuKnnIndex& index) {

@@ -75,6 +75,22 @@ struct GemmPanelArgs {
   bool add;
 };
 
+/// Scores norms[j] - 2 sum_k a[i * row_stride + k] panel[k][j] of `rows` rows and a panel of columns rounded
+/// up to whole vectors, for each lane and row the least two (all columns of the lane, over all calls) and the
+/// least one's column: state[row][3][vector_floats] is best, second, and the bits of an int32. Where there is
+/// no column, norms is infinite. Of equal scores the first column wins. Scores are finite or +infinity.
+struct NearestPanelArgs {
+  const float* a;
+  int64_t row_stride;
+  int64_t rows;
+  int64_t d;
+  const float* panel;
+  int64_t columns;  ///< at most MicroKernels::gemm_columns
+  int64_t first_column;
+  const float* norms;
+  float* state;
+};
+
 /// Winograd F(4x4,3x3): tiles [first, first + count) of the batch (tile = (n * tiles_h + th) * tiles_w + tw),
 /// all channels. v[36][blocks][count][16], slices v_stride and blocks v_block_stride floats apart.
 struct WinogradInputArgs {
@@ -258,6 +274,7 @@ struct MicroKernels {
   void (*tile_product)(const TileProductArgs& args);
   void (*tile_product_narrow)(const TileProductArgs& args);
   void (*gemm_panel)(const GemmPanelArgs& args);
+  void (*nearest_panel)(const NearestPanelArgs& args);
   /// y[c * y_stride + r] = x[r * x_stride + c], r < rows, c < columns.
   void (*transpose)(const float* x, int64_t x_stride, int64_t rows, int64_t columns, float* y,
                     int64_t y_stride);

@@ -6,6 +6,7 @@ namespace {
 #include "kernels/cpu/simd/filter_gradient.inl"
 #include "kernels/cpu/simd/gemm.inl"
 #include "kernels/cpu/simd/linear.inl"
+#include "kernels/cpu/simd/nearest.inl"
 #include "kernels/cpu/simd/tile_product.inl"
 #include "kernels/cpu/simd/training.inl"
 #include "kernels/cpu/simd/winograd.inl"
@@ -24,6 +25,7 @@ const MicroKernels kKernels = {
     .tile_product = tile_product,
     .tile_product_narrow = tile_product_narrow,
     .gemm_panel = gemm_panel,
+    .nearest_panel = nearest_panel,
     .transpose = transpose,
     .winograd_input = winograd_input,
     .winograd_output_gradient = winograd_output_gradient,

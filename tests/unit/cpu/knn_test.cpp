@@ -294,6 +294,57 @@ TEST(CpuKnnCertificate, ASmallerErrorBoundWouldBeWrong) {
   }
 }
 
+/// Few rows and one neighbour: all scores in f32, the best two in registers (knn_nearest.h).
+TEST(CpuKnnNearest, IsExactOnEveryInstructionSet) {
+  for (const auto& device : all_devices()) {
+    for (const Data data : kAllKnnData) {
+      for (const int64_t d : {1, 3, 64, 130}) {
+        for (const int64_t nb : {1, 50, 64, 100}) {
+          const int64_t nq = 131;  // a block and a part of one
+          const Tensor all = make_knn_data(data, nq + nb, d, static_cast<uint64_t>(nb + d));
+          const ConstTensorView queries = all.view().rows(0, nq);
+          const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
+          KnnStatistics statistics;
+          const Answer answer = search(*device, queries, KnnGallery(*device, rows), 1, &statistics);
+          EXPECT_TRUE(answer == reference_answer(queries, rows, 1, KnnMetric::kL2))
+              << device->description() << " data " << static_cast<int>(data) << " d=" << d << " nb=" << nb;
+          if (data == Data::kNormal && d == 3) {  // of more dimensions it is a matter of the instruction set
+            EXPECT_EQ(statistics.filter, KnnFilter::kF32) << "d=" << d << " nb=" << nb;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuKnnNearest, IsSureOfAlmostEveryQuery) {
+  const Tensor all = make_knn_data(Data::kNormal, 1000 + 200, 64, 1);
+  const Tensor rows = clone_to(all.view().rows(1000, 1200), host());
+  const KnnGallery gallery(best_device(), rows);
+  KnnStatistics statistics;
+  static_cast<void>(search(best_device(), all.view().rows(0, 1000), gallery, 1, &statistics));
+  EXPECT_EQ(statistics.filter, KnnFilter::kF32);
+  // A query that it is not sure of leaves several rows to be measured.
+  EXPECT_LE(statistics.survivors, 1010);
+}
+
+TEST(CpuKnnNearest, LeavesTiesToTheIndexAndNamesTheFirstRowThatIsNotFinite) {
+  const Tensor rows = make_knn_data(Data::kNormal, 60, 32, 2);
+  std::copy_n(rows.data<float>() + 20 * 32, 32, rows.data<float>() + 50 * 32);
+  const Tensor queries = make_knn_data(Data::kNormal, 200, 32, 3);
+  std::copy_n(rows.data<float>() + 20 * 32, 32, queries.data<float>() + 7 * 32);
+  const KnnGallery gallery(best_device(), rows);
+  EXPECT_EQ(search(best_device(), queries, gallery, 1).indices[7], 20);
+  queries.data<float>()[150 * 32 + 4] = NAN;
+  queries.data<float>()[120 * 32 + 9] = INFINITY;
+  try {
+    static_cast<void>(search(best_device(), queries, gallery, 1));
+    ADD_FAILURE() << "no error";
+  } catch (const InvalidArgument& error) {
+    EXPECT_STREQ(error.what(), "knn_gallery_search: queries row 120 holds inf at component 9");
+  }
+}
+
 TEST(CpuKnnCertificate, LongRunFindsNoViolation) {
   if (std::getenv("PANDA_KNN_LONG") == nullptr)
     GTEST_SKIP() << "PANDA_KNN_LONG is not set: 10^7 query rows take minutes";
