@@ -42,8 +42,8 @@ std::string Spade::description() const {
               options_.clusters > 0         ? text("of ", options_.clusters, " K-means centers per layer")
               : options_.nearest_images > 0 ? text("of the ", options_.nearest_images, " nearest images")
                                             : std::string("of all images"),
-              ", sigma ", options_.sigma, picture_text(options_), ", image score ", image_rule_name(options_.image_rule), "; ",
-              nn::describe(network_->config()));
+              ", sigma ", options_.sigma, picture_text(options_), ", image score ",
+              image_rule_name(options_.image_rule), "; ", nn::describe(network_->config()));
 }
 
 int64_t Spade::gallery_pixels() const {
@@ -177,9 +177,9 @@ NearestPixel Spade::nearest_pixel(const PictureGrid& grid, const ScoreMap& map,
     const PyramidLevel& level = grid.levels[l];
     const int64_t row = (nearest.row - window.top) * level.height / window.height;
     const int64_t column = (nearest.column - window.left) * level.width / window.width;
-    const int64_t at = (image * grid.rows(l) + static_cast<int64_t>(t) * level.pixels() + row * level.width +
-                        column) *
-                       options_.pixel.k;
+    const int64_t at =
+        (image * grid.rows(l) + static_cast<int64_t>(t) * level.pixels() + row * level.width + column) *
+        options_.pixel.k;
     if (!(distances[l].data<double>()[at] > farthest)) continue;
     farthest = distances[l].data<double>()[at];
     const int64_t found = indices[l].data<int64_t>()[at];
@@ -209,8 +209,8 @@ void Spade::score_each(const data::ImageSet& images, const ExtractOptions& extra
   const auto score_batch = [&](const data::Batch& batch) {
     const auto count = static_cast<int64_t>(batch.indices.size());
     const PictureGrid grid = grid_of(batch.images.shape()[2], batch.images.shape()[3]);
-    const PyramidFeatures features = extract_pictures(*network_, batch.images, grid, options_.pyramid,
-                                                      needs_pooled(), extract.batch_size);
+    const PyramidFeatures features =
+        extract_pictures(*network_, batch.images, grid, options_.pyramid, needs_pooled(), extract.batch_size);
     const std::vector<ConstTensorView> levels(features.levels.begin(), features.levels.end());
     Scored scored = make_maps(grid, levels, count, images_for(features.pooled, count, {}));
     std::vector<double> scores;

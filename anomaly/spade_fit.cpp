@@ -237,8 +237,7 @@ class SpadeFit {
                   "pixel features");
       for (int64_t i = 0; i < count; ++i) {
         const int64_t image = images[static_cast<size_t>(i)];
-        copy(model_.galleries_[l].read(image, image + 1),
-             rows.view().rows(i * pixels, (i + 1) * pixels));
+        copy(model_.galleries_[l].read(image, image + 1), rows.view().rows(i * pixels, (i + 1) * pixels));
       }
       features.push_back(std::move(rows));
     }

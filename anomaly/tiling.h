@@ -1,16 +1,17 @@
 // Pictures of any shape, in one pass through the network or in overlapping tiles.
 //
 // A picture of H x W is cut into windows that the network takes one by one: one window of H x W (fully
-// convolutional), or squares of T pixels, T - O apart along each axis, the last flush with the border (along an
-// axis shorter than T, one window of its length). Each window's scores are its own; they are put together as
+// convolutional), or squares of T pixels, T - O apart along each axis, the last flush with the border (along
+// an axis shorter than T, one window of its length). Each window's scores are its own; they are put together
+// as
 //
 //   map(y, x) = sum_t w_t(y) w_t(x) s_t(y, x) / sum_t w_t(y) w_t(x),
 //   w_t(i)    = min(1, (i + 1/2) / O, (n - i - 1/2) / O),  i: the place in the window, n: its length,
 //
 // where a side at the picture's border has no ramp. So two windows that overlap by O fade into one another
-// linearly, and a seam is no step. A window's features near its sides see zeros where the picture goes on (the
-// network pads): they weigh least there, but the map is not that of one pass within the network's reach of
-// a seam.
+// linearly, and a seam is no step. A window's features near its sides see zeros where the picture goes on
+// (the network pads): they weigh least there, but the map is not that of one pass within the network's reach
+// of a seam.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +39,8 @@ struct Window {
   friend bool operator==(const Window&, const Window&) = default;
 };
 
-/// The windows of a picture, row by row; all of one size. Throws InvalidArgument for an empty picture, and for
-/// more than a million windows.
+/// The windows of a picture, row by row; all of one size. Throws InvalidArgument for an empty picture, and
+/// for more than a million windows.
 [[nodiscard]] std::vector<Window> windows_of(const Tiling& tiling, int64_t height, int64_t width);
 
 /// How pictures of one size are compared: their windows, and the levels of each window.

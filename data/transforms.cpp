@@ -64,8 +64,8 @@ Cover cover_of(int64_t i, int64_t in, int64_t out) {
 
 void ImageTransform::check() const {
   PANDA_CHECK(crop >= 0, "transform: crop ", crop, ", expected at least 1, or 0 for none");
-  PANDA_CHECK(resize_mode == ResizeMode::kNone || resize >= std::max<int64_t>(1, crop), "transform: crop ", crop,
-              " of an image resized to ", resize, ", expected at most that");
+  PANDA_CHECK(resize_mode == ResizeMode::kNone || resize >= std::max<int64_t>(1, crop), "transform: crop ",
+              crop, " of an image resized to ", resize, ", expected at most that");
   PANDA_CHECK(channels == 1 || channels == 3, "transform: ", channels, " channels, expected 1 or 3");
   for (const float deviation : stddev) {
     PANDA_CHECK(deviation > 0, "transform: standard deviation ", deviation, ", expected above 0");
@@ -126,8 +126,7 @@ Image ImageTransform::pixels(const Image& image) const {
 ResizePlan ImageTransform::plan(int64_t height, int64_t width) const {
   check();
   const Extent extent = resized_extent(*this, height, width);
-  return resize_plan(height, width, extent.height, extent.width,
-                     seen_region(*this, extent));
+  return resize_plan(height, width, extent.height, extent.width, seen_region(*this, extent));
 }
 
 Tensor ImageTransform::levels() const {

@@ -40,8 +40,8 @@ struct ImageTransform {
   /// What pixels() makes of an image of these extents: crop x crop, or without a crop the whole.
   [[nodiscard]] Extent extent(int64_t height, int64_t width) const;
 
-  /// The 8-bit picture that the network sees: `channels` planes of extent() before scaling. Throws InvalidArgument
-  /// if the image is smaller than the crop (kNone only).
+  /// The 8-bit picture that the network sees: `channels` planes of extent() before scaling. Throws
+  /// InvalidArgument if the image is smaller than the crop (kNone only).
   [[nodiscard]] Image pixels(const Image& image) const;
 
   /// The mask (one channel, height x width of its image) where `pixels` takes the image: of extent(), 255

@@ -172,8 +172,7 @@ class Evaluator {
     if (marked) small_mask = reduction.largest(mask);
     if (reduction.factor > 1) seen = data::resize_bilinear(seen, reduction.height, reduction.width);
     if (scored.map && options_.scale) {
-      const anomaly::ScoreMap small{reduction.height, reduction.width,
-                                    reduction.largest(scored.map->values)};
+      const anomaly::ScoreMap small{reduction.height, reduction.width, reduction.largest(scored.map->values)};
       picture.overlay = overlay_picture(seen, small, *options_.scale);
     }
     if (marked) picture.truth = outlined_picture(seen, small_mask);

@@ -198,8 +198,8 @@ void check_spade_flags(const ParsedOptions& options) {
   if (method != "spade") throw UsageError(text(whole, " is for spade, not for ", method));
   if (options.given("crop")) throw UsageError(text(whole, " and --crop exclude each other"));
   if (tiles && overlap_of(options) > options.integer("tile") / 2) {
-    throw UsageError(text("--overlap ", overlap_of(options), " is more than half of --tile ",
-                          options.integer("tile")));
+    throw UsageError(
+        text("--overlap ", overlap_of(options), " is more than half of --tile ", options.integer("tile")));
   }
 }
 

@@ -16,8 +16,8 @@ namespace panda::tools {
 
 /// Whether --no-crop or --tile was given.
 [[nodiscard]] bool takes_whole_pictures(const ParsedOptions& options);
-/// Throws UsageError for flags of pictures (--no-crop, --tile, --overlap, --resize 0) that do not fit together
-/// or the method.
+/// Throws UsageError for flags of pictures (--no-crop, --tile, --overlap, --resize 0) that do not fit
+/// together or the method.
 void check_spade_flags(const ParsedOptions& options);
 
 /// What every fit works on.

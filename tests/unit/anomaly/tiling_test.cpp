@@ -107,12 +107,17 @@ TEST(Tiling, CoversEveryPixelAndEndsFlushWithTheBorder) {
 
 TEST(Tiling, RefusesWhatItCannotCut) {
   EXPECT_EQ(failure_of([] { Tiling{31, 0}.check(); }), "tiling: tiles of 31 pixels, expected at least 32");
-  EXPECT_EQ(failure_of([] { Tiling{64, 33}.check(); }),
+  EXPECT_EQ(failure_of([] {
+              Tiling{64, 33}.check();
+            }),
             "tiling: an overlap of 33 of tiles of 64 pixels, expected 0 to 32");
-  EXPECT_EQ(failure_of([] { Tiling{0, 1}.check(); }),
+  EXPECT_EQ(failure_of([] {
+              Tiling{0, 1}.check();
+            }),
             "tiling: an overlap of 1 of tiles of 0 pixels, expected 0 to 0");
-  EXPECT_NE(failure_of([] { static_cast<void>(windows_of({32, 16}, 1 << 20, 1 << 20)); })
-                .find("expected at most 1048576"),
+  EXPECT_NE(failure_of([] {
+              static_cast<void>(windows_of({32, 16}, 1 << 20, 1 << 20));
+            }).find("expected at most 1048576"),
             std::string::npos);
 }
 
@@ -327,16 +332,17 @@ TEST(SpadeTiling, RefusesTrainingImagesOfTwoSizes) {
     const Boards& first_;
     const Boards& second_;
   };
-  EXPECT_EQ(failure_of([&] {
-              static_cast<void>(
-                  Spade::fit(*device, small_weights(), Both(small, large), whole_options({32, 8})));
-            }),
-            "board 0.png: a picture of 64 x 40, but board 0.png makes one of 56 x 40; without a crop the "
-            "training images share one size");
+  EXPECT_EQ(
+      failure_of([&] {
+        static_cast<void>(Spade::fit(*device, small_weights(), Both(small, large), whole_options({32, 8})));
+      }),
+      "board 0.png: a picture of 64 x 40, but board 0.png makes one of 56 x 40; without a crop the "
+      "training images share one size");
   SpadeOptions both = whole_options({32, 8});
   both.transform.crop = 32;
-  EXPECT_NE(failure_of([&] { static_cast<void>(Spade::fit(*device, small_weights(), small, both)); })
-                .find("tiles of 32 pixels are for whole pictures, not for a crop of 32"),
+  EXPECT_NE(failure_of([&] {
+              static_cast<void>(Spade::fit(*device, small_weights(), small, both));
+            }).find("tiles of 32 pixels are for whole pictures, not for a crop of 32"),
             std::string::npos);
 }
 
