@@ -208,7 +208,7 @@ void put_transform(weights::Metadata& fields, const data::ImageTransform& transf
   }
 }
 
-data::ImageTransform get_transform(const FittedModelFile& file) {
+data::ImageTransform get_transform(const FittedModelFile& file, bool whole_pictures) {
   constexpr int64_t kMaxExtent = 4096;  // what --resize and --crop take
   data::ImageTransform transform;
   const std::string& mode_name = file.text_field("transform.resize_mode");
@@ -221,7 +221,7 @@ data::ImageTransform get_transform(const FittedModelFile& file) {
   if (!known)
     throw FormatError(file.source(), text("unknown transform.resize_mode '", printable(mode_name), "'"));
   transform.resize = file.integer_field("transform.resize", 1, kMaxExtent);
-  transform.crop = file.integer_field("transform.crop", 1, kMaxExtent);
+  transform.crop = file.integer_field("transform.crop", whole_pictures ? 0 : 1, kMaxExtent);
   transform.channels = file.integer_field("transform.channels", 1, 3);
   for (size_t c = 0; c < 3; ++c) {
     transform.mean[c] = file.float_field(text("transform.mean.", c));

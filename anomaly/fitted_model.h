@@ -128,7 +128,8 @@ class FittedModelFile {
 [[nodiscard]] std::string field_text(float value);
 
 void put_transform(weights::Metadata& fields, const data::ImageTransform& transform);
-[[nodiscard]] data::ImageTransform get_transform(const FittedModelFile& file);
+/// A crop of 0 (whole pictures) is an error unless the method takes them.
+[[nodiscard]] data::ImageTransform get_transform(const FittedModelFile& file, bool whole_pictures = false);
 void put_manifest(weights::Metadata& fields, const FitManifest& manifest);
 [[nodiscard]] FitManifest get_manifest(const FittedModelFile& file);
 

@@ -20,6 +20,16 @@ ImageRule image_rule_from_name(const std::string& name) {
   throw InvalidArgument(text("unknown image score '", printable(name), "', expected knn or map-max"));
 }
 
+namespace {
+
+std::string picture_text(const SpadeOptions& options) {
+  if (options.transform.crop > 0) return "";
+  if (options.tiling.tile == 0) return ", whole pictures";
+  return text(", tiles of ", options.tiling.tile, " pixels with an overlap of ", options.tiling.overlap);
+}
+
+}  // namespace
+
 bool Spade::needs_pooled() const {
   return options_.image_rule == ImageRule::kPooledKnn || options_.nearest_images > 0;
 }
@@ -32,8 +42,8 @@ std::string Spade::description() const {
               options_.clusters > 0         ? text("of ", options_.clusters, " K-means centers per layer")
               : options_.nearest_images > 0 ? text("of the ", options_.nearest_images, " nearest images")
                                             : std::string("of all images"),
-              ", sigma ", options_.sigma, ", image score ", image_rule_name(options_.image_rule), "; ",
-              nn::describe(network_->config()));
+              ", sigma ", options_.sigma, picture_text(options_), ", image score ",
+              image_rule_name(options_.image_rule), "; ", nn::describe(network_->config()));
 }
 
 int64_t Spade::gallery_pixels() const {
@@ -92,13 +102,13 @@ std::vector<std::vector<ImageRange>> Spade::images_for(const Tensor& pooled, int
   return result;
 }
 
-Spade::Scored Spade::make_maps(const std::vector<ConstTensorView>& levels, int64_t count,
-                               const std::vector<std::vector<ImageRange>>& images) const {
+Spade::Scored Spade::make_maps(const PictureGrid& grid, const std::vector<ConstTensorView>& levels,
+                               int64_t count, const std::vector<std::vector<ImageRange>>& images) const {
   const int64_t k = options_.pixel.k;
   std::vector<Tensor> distances;
   std::vector<Tensor> indices;
-  for (size_t l = 0; l < levels_.size(); ++l) {
-    const int64_t pixels = levels_[l].pixels();
+  for (size_t l = 0; l < galleries_.size(); ++l) {
+    const int64_t pixels = grid.rows(l);
     const Shape shape{count * pixels, k};
     distances.emplace_back(host(), DType::kF64, shape, "pixel distances");
     indices.emplace_back(host(), DType::kI64, shape, "pixel indices");
@@ -117,63 +127,92 @@ Spade::Scored Spade::make_maps(const std::vector<ConstTensorView>& levels, int64
     galleries_[l].search(queries, k);
   }
 
-  const int64_t size = options_.transform.crop;
   Scored scored;
   scored.maps.resize(static_cast<size_t>(count));
   scored.nearest.resize(static_cast<size_t>(count));
   device_->threads().parallel_for(count, [&](int64_t i, int) {
-    std::vector<double> sum(static_cast<size_t>(size * size), 0.0);
-    for (size_t l = 0; l < levels_.size(); ++l) {
-      const int64_t pixels = levels_[l].pixels();
-      const std::vector<double> grid =
-          knn_scores(options_.pixel.rule, distances[l].view().rows(i * pixels, (i + 1) * pixels));
-      add_interpolated(grid, levels_[l].height, levels_[l].width, size, size, sum);
-    }
-    gaussian_smooth(sum, size, size, options_.sigma);
     ScoreMap& map = scored.maps[static_cast<size_t>(i)];
-    map.height = map.width = size;
-    map.values.resize(sum.size());
-    std::transform(sum.begin(), sum.end(), map.values.begin(),
-                   [](double value) { return static_cast<float>(value); });
+    map = make_map(grid, distances, i);
     if (finds_training_pixels())
-      scored.nearest[static_cast<size_t>(i)] = nearest_pixel(map, distances, indices, i);
+      scored.nearest[static_cast<size_t>(i)] = nearest_pixel(grid, map, distances, indices, i);
   });
   return scored;
 }
 
-NearestPixel Spade::nearest_pixel(const ScoreMap& map, const std::vector<Tensor>& distances,
-                                  const std::vector<Tensor>& indices, int64_t image) const {
+ScoreMap Spade::make_map(const PictureGrid& grid, const std::vector<Tensor>& distances, int64_t image) const {
+  const auto windows = static_cast<int64_t>(grid.windows.size());
+  WindowBlend blend(grid);
+  for (int64_t t = 0; t < windows; ++t) {
+    const Window& window = grid.windows[static_cast<size_t>(t)];
+    std::vector<double> sum(static_cast<size_t>(window.height * window.width), 0.0);
+    for (size_t l = 0; l < grid.levels.size(); ++l) {
+      const PyramidLevel& level = grid.levels[l];
+      const int64_t begin = (image * windows + t) * level.pixels();
+      const std::vector<double> scores =
+          knn_scores(options_.pixel.rule, distances[l].view().rows(begin, begin + level.pixels()));
+      add_interpolated(scores, level.height, level.width, window.height, window.width, sum);
+    }
+    blend.add(window, sum);
+  }
+  std::vector<double> whole = blend.take();
+  gaussian_smooth(whole, grid.height, grid.width, options_.sigma);
+  ScoreMap map{grid.height, grid.width, std::vector<float>(whole.size())};
+  std::transform(whole.begin(), whole.end(), map.values.begin(),
+                 [](double value) { return static_cast<float>(value); });
+  return map;
+}
+
+NearestPixel Spade::nearest_pixel(const PictureGrid& grid, const ScoreMap& map,
+                                  const std::vector<Tensor>& distances, const std::vector<Tensor>& indices,
+                                  int64_t image) const {
   const auto place = std::max_element(map.values.begin(), map.values.end()) - map.values.begin();
   NearestPixel nearest;
   nearest.row = static_cast<int64_t>(place) / map.width;
   nearest.column = static_cast<int64_t>(place) % map.width;
+  const size_t t = grid.window_at(nearest.row, nearest.column);
+  const Window& window = grid.windows[t];
+  const Window& training_size = training_.windows.front();
   double farthest = -1;
-  for (size_t l = 0; l < levels_.size(); ++l) {
-    const PyramidLevel& level = levels_[l];
-    const int64_t row = nearest.row * level.height / map.height;
-    const int64_t column = nearest.column * level.width / map.width;
-    const int64_t at = (image * level.pixels() + row * level.width + column) * options_.pixel.k;
+  for (size_t l = 0; l < grid.levels.size(); ++l) {
+    const PyramidLevel& level = grid.levels[l];
+    const int64_t row = (nearest.row - window.top) * level.height / window.height;
+    const int64_t column = (nearest.column - window.left) * level.width / window.width;
+    const int64_t at =
+        (image * grid.rows(l) + static_cast<int64_t>(t) * level.pixels() + row * level.width + column) *
+        options_.pixel.k;
     if (!(distances[l].data<double>()[at] > farthest)) continue;
     farthest = distances[l].data<double>()[at];
     const int64_t found = indices[l].data<int64_t>()[at];
-    const int64_t pixel = found % level.pixels();
+    const PyramidLevel& trained = training_.levels[l];
+    const int64_t pixel = found % trained.pixels();
+    const Window& there =
+        training_.windows[static_cast<size_t>(found % training_.rows(l) / trained.pixels())];
     nearest.layer = level.layer;
-    nearest.training_image = found / level.pixels();
+    nearest.training_image = found / training_.rows(l);
     // The middle of the grid cell.
-    nearest.training_row = (2 * (pixel / level.width) + 1) * map.height / (2 * level.height);
-    nearest.training_column = (2 * (pixel % level.width) + 1) * map.width / (2 * level.width);
+    nearest.training_row =
+        there.top + (2 * (pixel / trained.width) + 1) * training_size.height / (2 * trained.height);
+    nearest.training_column =
+        there.left + (2 * (pixel % trained.width) + 1) * training_size.width / (2 * trained.width);
   }
   return nearest;
 }
 
+ExtractOptions Spade::loading(const ExtractOptions& extract) const {
+  ExtractOptions options = extract;
+  if (options_.transform.crop == 0) options.batch_size = 1;
+  return options;
+}
+
 void Spade::score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
                        Progress* progress) const {
-  for_each_batch(images, options_.transform, extract, progress, [&](const data::Batch& batch) {
+  const auto score_batch = [&](const data::Batch& batch) {
     const auto count = static_cast<int64_t>(batch.indices.size());
+    const PictureGrid grid = grid_of(batch.images.shape()[2], batch.images.shape()[3]);
     const PyramidFeatures features =
-        extract_pyramid(*network_, batch.images, options_.pyramid, needs_pooled());
+        extract_pictures(*network_, batch.images, grid, options_.pyramid, needs_pooled(), extract.batch_size);
     const std::vector<ConstTensorView> levels(features.levels.begin(), features.levels.end());
-    Scored scored = make_maps(levels, count, images_for(features.pooled, count, {}));
+    Scored scored = make_maps(grid, levels, count, images_for(features.pooled, count, {}));
     std::vector<double> scores;
     if (scorer_) scores = scorer_->score(features.pooled);
     for (size_t i = 0; i < batch.indices.size(); ++i) {
@@ -184,7 +223,8 @@ void Spade::score_each(const data::ImageSet& images, const ExtractOptions& extra
       if (finds_training_pixels()) result.nearest = scored.nearest[i];
       sink(result);
     }
-  });
+  };
+  for_each_batch(images, options_.transform, loading(extract), progress, score_batch);
 }
 
 void Spade::set_thresholds() {

@@ -17,6 +17,10 @@
 // Calibration: training images drawn by the seed are left out in turn, or held out of the gallery for good.
 // With the gallery of all images the former keeps the promise exactly, as docs/decisions/threshold.md argues:
 // one image more can only bring the nearest pixels nearer, and map and maximum rise with every distance.
+// Pictures: the square that options.transform crops; or, with a crop of 0, whole pictures of any shape, in
+// one window or in tiles (anomaly/tiling.h), where G_sigma follows the blend. The gallery's pictures then
+// share one size; what is scored may have another.
+//
 // Centers would have to be found anew for every image that is left out: with them there is a threshold only
 // from images that are held out.
 #pragma once
@@ -30,6 +34,7 @@
 #include "anomaly/pixel_gallery.h"
 #include "anomaly/pyramid.h"
 #include "anomaly/scoring.h"
+#include "anomaly/tiling.h"
 
 namespace panda::anomaly {
 
@@ -50,6 +55,7 @@ struct SpadeOptions {
   int64_t clusters = 0;        ///< N; 0: the pixels themselves
   double sigma = 5;            ///< in pixels of the map
   data::ImageTransform transform;
+  Tiling tiling;  ///< for whole pictures (transform.crop 0)
   /// Nothing: 5 %, or the smallest rate that the calibration can promise.
   std::optional<double> false_alarm_rate;
   /// At most so many training images are left out in turn (each costs what scoring an image costs); 0: no
@@ -97,7 +103,10 @@ class Spade final : public Detector {
   [[nodiscard]] double map_scale() const override;
 
   [[nodiscard]] const SpadeOptions& options() const { return options_; }
-  [[nodiscard]] const std::vector<PyramidLevel>& levels() const { return levels_; }
+  /// Of a training picture's window.
+  [[nodiscard]] const std::vector<PyramidLevel>& levels() const { return training_.levels; }
+  /// How the gallery's pictures were cut.
+  [[nodiscard]] const PictureGrid& training_grid() const { return training_; }
   /// Training pixels in all levels, or centers.
   [[nodiscard]] int64_t gallery_pixels() const;
   /// Bytes of the gallery's features.
@@ -116,14 +125,22 @@ class Spade final : public Detector {
   /// Of a fit on n training images. Throws InvalidArgument.
   static void check_options(const SpadeOptions& options, int64_t n);
   [[nodiscard]] bool needs_pooled() const;
-  /// Maps of `count` images from their features, each against the pixels of its own images.
-  [[nodiscard]] Scored make_maps(const std::vector<ConstTensorView>& levels, int64_t count,
-                                 const std::vector<std::vector<ImageRange>>& images) const;
+  [[nodiscard]] PictureGrid grid_of(int64_t height, int64_t width) const {
+    return picture_grid(network_->config(), options_.pyramid, options_.tiling, height, width);
+  }
+  /// Images per batch of the loader: pictures without a crop come one by one.
+  [[nodiscard]] ExtractOptions loading(const ExtractOptions& extract) const;
+  /// Maps of `count` images of this grid from their features, each against the pixels of its own images.
+  [[nodiscard]] Scored make_maps(const PictureGrid& grid, const std::vector<ConstTensorView>& levels,
+                                 int64_t count, const std::vector<std::vector<ImageRange>>& images) const;
+  [[nodiscard]] ScoreMap make_map(const PictureGrid& grid, const std::vector<Tensor>& distances,
+                                  int64_t image) const;
   /// The gallery images for each row of pooled features; `left_out`: gallery images not to use, one per row,
   /// or empty.
   [[nodiscard]] std::vector<std::vector<ImageRange>> images_for(const Tensor& pooled, int64_t count,
                                                                 const std::vector<int64_t>& left_out) const;
-  [[nodiscard]] NearestPixel nearest_pixel(const ScoreMap& map, const std::vector<Tensor>& distances,
+  [[nodiscard]] NearestPixel nearest_pixel(const PictureGrid& grid, const ScoreMap& map,
+                                           const std::vector<Tensor>& distances,
                                            const std::vector<Tensor>& indices, int64_t image) const;
   void set_thresholds();
   [[nodiscard]] std::string promise_source() const;
@@ -131,7 +148,7 @@ class Spade final : public Detector {
   SpadeOptions options_;
   std::unique_ptr<nn::Resnet> network_;
   Device* device_ = nullptr;
-  std::vector<PyramidLevel> levels_;
+  PictureGrid training_;
   std::vector<PixelGallery> galleries_;     // one per level
   Tensor pooled_;                           // f32 n,D of the gallery's images, on the device, if needed
   std::optional<FeatureScorer> scorer_;     // of images, if kPooledKnn

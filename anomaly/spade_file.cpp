@@ -11,6 +11,9 @@ namespace {
 
 constexpr const char* kNetworkPrefix = "network/";
 
+/// Of what the decoders read.
+constexpr int64_t kMaxPictureExtent = int64_t{1} << 20;
+
 /// "gallery/layer1/000123", or "gallery/concatenated/000123"; of centers "centers/layer1".
 std::string gallery_name(const SpadeOptions& options, const PyramidLevel& level, int64_t image) {
   const std::string layer =
@@ -73,6 +76,12 @@ void Spade::save(const std::string& path, const NamedTensors& weights, const Fit
   fields["option.sigma"] = field_text(options_.sigma);
   fields["option.held_out_images"] = std::to_string(options_.held_out_images);
   if (options_.clusters > 0) fields["option.clusters"] = std::to_string(options_.clusters);
+  if (options_.transform.crop == 0) {
+    fields["option.tile"] = std::to_string(options_.tiling.tile);
+    fields["option.overlap"] = std::to_string(options_.tiling.overlap);
+    fields["training_height"] = std::to_string(training_.height);
+    fields["training_width"] = std::to_string(training_.width);
+  }
   fields["gallery_images"] = std::to_string(training_count_ - options_.held_out_images);
   fields["training_count"] = std::to_string(training_count_);
   put_transform(fields, options_.transform);
@@ -125,7 +134,11 @@ SpadeOptions read_options(const FittedModelFile& file) {
   PANDA_CHECK(options.sigma >= 0 && options.sigma <= 1000, "option.sigma is ", options.sigma,
               ", expected 0 to 1000");
   options.held_out_images = file.integer_field("option.held_out_images", 0, INT32_MAX);
-  options.transform = get_transform(file);
+  options.transform = get_transform(file, true);
+  if (options.transform.crop == 0) {
+    options.tiling.tile = file.integer_field("option.tile", 0, kMaxPictureExtent);
+    options.tiling.overlap = file.integer_field("option.overlap", 0, kMaxPictureExtent);
+  }
   if (file.has("threshold.false_alarm_rate"))
     options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
   return options;
@@ -136,10 +149,9 @@ std::vector<double> read_values(const FittedModelFile& file, const char* name) {
   return {values.data<double>(), values.data<double>() + values.numel()};
 }
 
-/// Images [begin, end) of one level out of the file.
+/// Images [begin, end) of one level out of the file, each with so many pixels.
 Tensor read_gallery(const FittedModelFile& file, const SpadeOptions& options, const PyramidLevel& level,
-                    int64_t begin, int64_t end) {
-  const int64_t pixels = options.clusters > 0 ? options.clusters : level.pixels();
+                    int64_t pixels, int64_t begin, int64_t end) {
   Tensor rows(host(), DType::kF32, {checked_mul(end - begin, pixels), level.channels}, "gallery block");
   for (int64_t i = begin; i < end; ++i) {
     const std::string name = gallery_name(options, level, i);
@@ -169,16 +181,22 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
     const PrefixedTensors parameters(file->tensors(), kNetworkPrefix);
     model.network_ = std::make_unique<nn::Resnet>(
         device, feature_config(parameters, model.options_.transform), parameters);
-    const int64_t size = model.options_.transform.crop;
-    model.levels_ = pyramid_levels(model.network_->config(), model.options_.pyramid, size, size);
+    const int64_t crop = model.options_.transform.crop;
+    const auto extent = [&file, crop](const char* field) {
+      return crop > 0 ? crop : file->integer_field(field, 1, kMaxPictureExtent);
+    };
+    model.training_ = model.grid_of(extent("training_height"), extent("training_width"));
+    const PictureGrid& grid = model.training_;
     // Centers are few, and stay in memory.
     const int64_t clusters = model.options_.clusters;
     int64_t bytes = 0;
-    for (const PyramidLevel& level : model.levels_)
-      bytes = checked_add(bytes, checked_mul(n, checked_mul(level.pixels(), level.channels * 4)));
-    for (const PyramidLevel& level : model.levels_) {
+    for (size_t l = 0; l < grid.levels.size(); ++l)
+      bytes = checked_add(bytes, checked_mul(n, checked_mul(grid.rows(l), grid.levels[l].channels * 4)));
+    for (size_t l = 0; l < grid.levels.size(); ++l) {
+      const PyramidLevel& level = grid.levels[l];
+      const int64_t pixels = grid.rows(l);
       if (clusters > 0) {
-        const Tensor centers = read_gallery(*file, model.options_, level, 0, 1);
+        const Tensor centers = read_gallery(*file, model.options_, level, clusters, 0, 1);
         model.galleries_.emplace_back(device, 1, clusters, level.channels);
         model.galleries_.back().set(0, centers);
         model.galleries_.back().prepare();
@@ -186,17 +204,19 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
       }
       // Every image is looked at once, so that a model that lacks one is refused here.
       if (bytes <= load.gallery_bytes) {
-        PixelGallery gallery(device, n, level.pixels(), level.channels);
-        for (int64_t i = 0; i < n; ++i) gallery.set(i, read_gallery(*file, model.options_, level, i, i + 1));
+        PixelGallery gallery(device, n, pixels, level.channels);
+        for (int64_t i = 0; i < n; ++i)
+          gallery.set(i, read_gallery(*file, model.options_, level, pixels, i, i + 1));
         gallery.prepare();
         model.galleries_.push_back(std::move(gallery));
         continue;
       }
-      for (int64_t i = 0; i < n; ++i) static_cast<void>(read_gallery(*file, model.options_, level, i, i + 1));
-      const auto read = [file, options = model.options_, level](int64_t begin, int64_t end) {
-        return read_gallery(*file, options, level, begin, end);
+      for (int64_t i = 0; i < n; ++i)
+        static_cast<void>(read_gallery(*file, model.options_, level, pixels, i, i + 1));
+      const auto read = [file, options = model.options_, level, pixels](int64_t begin, int64_t end) {
+        return read_gallery(*file, options, level, pixels, begin, end);
       };
-      model.galleries_.emplace_back(device, n, level.pixels(), level.channels, read, load.gallery_bytes);
+      model.galleries_.emplace_back(device, n, pixels, level.channels, read, load.gallery_bytes);
     }
     if (model.needs_pooled()) {
       model.pooled_ = clone_to(file->load("features", DType::kF32, 2), device, "features");

@@ -26,6 +26,10 @@ std::vector<int64_t> draw(int64_t n, int64_t chosen, uint64_t seed) {
 
 void Spade::check_options(const SpadeOptions& options, int64_t n) {
   options.pyramid.check();
+  options.tiling.check();
+  PANDA_CHECK(options.transform.crop == 0 || options.tiling.tile == 0, "spade: tiles of ",
+              options.tiling.tile, " pixels are for whole pictures, not for a crop of ",
+              options.transform.crop);
   PANDA_CHECK(options.pixel.rule != ScoreRule::kCenter, "spade: pixels have no center, expected a kNN score");
   PANDA_CHECK(options.pixel.k >= 1 && options.image.k >= 1, "spade: k=", options.pixel.k, " and ",
               options.image.k, ", expected at least 1");
@@ -71,14 +75,16 @@ class SpadeFit {
     model_.training_count_ = training.size();
     model_.network_ =
         std::make_unique<nn::Resnet>(device, feature_config(weights, options.transform), weights);
-    model_.levels_ = pyramid_levels(model_.network_->config(), options.pyramid, options.transform.crop,
-                                    options.transform.crop);
     held_out_ = draw(training.size(), options.held_out_images, options.seed);
     for (int64_t i = 0; i < training.size(); ++i) {
       if (!std::binary_search(held_out_.begin(), held_out_.end(), i)) gallery_images_.push_back(i);
     }
-    for (const PyramidLevel& level : model_.levels_) {
-      const int64_t pixels = checked_mul(static_cast<int64_t>(gallery_images_.size()), level.pixels());
+    const data::Extent extent = training_extent();
+    model_.training_ = model_.grid_of(extent.height, extent.width);
+    for (size_t l = 0; l < model_.training_.levels.size(); ++l) {
+      const PyramidLevel& level = model_.training_.levels[l];
+      const int64_t pixels =
+          checked_mul(static_cast<int64_t>(gallery_images_.size()), model_.training_.rows(l));
       PANDA_CHECK(options.clusters <= pixels, "spade: ", options.clusters, " clusters of the ", pixels,
                   " pixels of ", gallery_images_.size(), " images at layer ", level.layer,
                   ", expected no more than pixels");
@@ -109,28 +115,47 @@ class SpadeFit {
   }
 
  private:
+  /// The extents of the pictures that the gallery is made of: without a crop, those of the first.
+  [[nodiscard]] data::Extent training_extent() const {
+    const data::ImageTransform& transform = model_.options_.transform;
+    if (transform.crop > 0) return {transform.crop, transform.crop};
+    const data::Image first = training_.load(gallery_images_.front());
+    return transform.extent(first.height, first.width);
+  }
+
+  void check_extent(const data::Batch& batch) const {
+    const int64_t height = batch.images.shape()[2];
+    const int64_t width = batch.images.shape()[3];
+    const PictureGrid& grid = model_.training_;
+    PANDA_CHECK(height == grid.height && width == grid.width,
+                printable(training_.sample(batch.indices.front()).file), ": a picture of ", width, " x ",
+                height, ", but ", printable(training_.sample(gallery_images_.front()).file), " makes one of ",
+                grid.width, " x ", grid.height, "; without a crop the training images share one size");
+  }
+
   void make_galleries() {
     const auto n = static_cast<int64_t>(gallery_images_.size());
+    const PictureGrid& grid = model_.training_;
     int64_t bytes = 0;
-    for (const PyramidLevel& level : model_.levels_)
-      bytes = checked_add(bytes, checked_mul(n, checked_mul(level.pixels(), level.channels * 4)));
+    for (size_t l = 0; l < grid.levels.size(); ++l)
+      bytes = checked_add(bytes, checked_mul(n, checked_mul(grid.rows(l), grid.levels[l].channels * 4)));
     in_memory_ = bytes <= runtime_.gallery_bytes;
-    for (size_t l = 0; l < model_.levels_.size(); ++l) {
-      const PyramidLevel& level = model_.levels_[l];
+    for (size_t l = 0; l < grid.levels.size(); ++l) {
+      const int64_t pixels = grid.rows(l);
+      const int64_t channels = grid.levels[l].channels;
       if (in_memory_) {
-        model_.galleries_.emplace_back(*model_.device_, n, level.pixels(), level.channels);
+        model_.galleries_.emplace_back(*model_.device_, n, pixels, channels);
         continue;
       }
       // One file per level, in which the images follow one another.
       const auto file = std::make_shared<ScratchFile>(runtime_.scratch_directory);
       files_.push_back(file);
-      const auto read = [file, level](int64_t begin, int64_t end) {
-        Tensor rows(host(), DType::kF32, {(end - begin) * level.pixels(), level.channels}, "gallery block");
-        file->read(begin * level.pixels() * level.channels * 4, rows.data<float>(), rows.bytes());
+      const auto read = [file, pixels, channels](int64_t begin, int64_t end) {
+        Tensor rows(host(), DType::kF32, {(end - begin) * pixels, channels}, "gallery block");
+        file->read(begin * pixels * channels * 4, rows.data<float>(), rows.bytes());
         return rows;
       };
-      model_.galleries_.emplace_back(*model_.device_, n, level.pixels(), level.channels, read,
-                                     runtime_.gallery_bytes);
+      model_.galleries_.emplace_back(*model_.device_, n, pixels, channels, read, runtime_.gallery_bytes);
     }
     if (model_.needs_pooled()) {
       model_.pooled_ =
@@ -139,13 +164,15 @@ class SpadeFit {
   }
 
   void fill_galleries() {
-    ExtractOptions extract = extract_;
+    ExtractOptions extract = model_.loading(extract_);
     extract.order = gallery_images_;
     for_each_batch(training_, model_.options_.transform, extract, progress_, [&](const data::Batch& batch) {
       const auto count = static_cast<int64_t>(batch.indices.size());
+      check_extent(batch);
       const PyramidFeatures features =
-          extract_pyramid(*model_.network_, batch.images, model_.options_.pyramid, model_.needs_pooled());
-      for (size_t l = 0; l < model_.levels_.size(); ++l) {
+          extract_pictures(*model_.network_, batch.images, model_.training_, model_.options_.pyramid,
+                           model_.needs_pooled(), extract_.batch_size);
+      for (size_t l = 0; l < features.levels.size(); ++l) {
         if (in_memory_) {
           model_.galleries_[l].set(batch.first, features.levels[l]);
         } else {
@@ -204,13 +231,13 @@ class SpadeFit {
   std::vector<ScoreMap> left_out_maps(const std::vector<int64_t>& images) const {
     const auto count = static_cast<int64_t>(images.size());
     std::vector<Tensor> features;
-    for (size_t l = 0; l < model_.levels_.size(); ++l) {
-      const PyramidLevel& level = model_.levels_[l];
-      Tensor rows(host(), DType::kF32, {count * level.pixels(), level.channels}, "pixel features");
+    for (size_t l = 0; l < model_.training_.levels.size(); ++l) {
+      const int64_t pixels = model_.training_.rows(l);
+      Tensor rows(host(), DType::kF32, {count * pixels, model_.training_.levels[l].channels},
+                  "pixel features");
       for (int64_t i = 0; i < count; ++i) {
         const int64_t image = images[static_cast<size_t>(i)];
-        copy(model_.galleries_[l].read(image, image + 1),
-             rows.view().rows(i * level.pixels(), (i + 1) * level.pixels()));
+        copy(model_.galleries_[l].read(image, image + 1), rows.view().rows(i * pixels, (i + 1) * pixels));
       }
       features.push_back(std::move(rows));
     }
@@ -223,7 +250,7 @@ class SpadeFit {
       }
     }
     const std::vector<ConstTensorView> views(features.begin(), features.end());
-    return model_.make_maps(views, count, model_.images_for(pooled, count, images)).maps;
+    return model_.make_maps(model_.training_, views, count, model_.images_for(pooled, count, images)).maps;
   }
 
   const data::ImageSet& training_;

@@ -47,6 +47,8 @@ struct BatchLoader::Impl {
       : images(image_set), transform(image_transform), options(std::move(loader_options)) {
     transform.check();
     PANDA_CHECK(options.batch_size >= 1, "loader: batch size ", options.batch_size, ", expected at least 1");
+    PANDA_CHECK(transform.crop >= 1 || options.batch_size == 1, "loader: batches of ", options.batch_size,
+                " pictures without a crop, expected 1");
     PANDA_CHECK(options.threads >= 0 && options.threads <= 1024, "loader: ", options.threads,
                 " threads, expected 0 to 1024");
     PANDA_CHECK(options.prefetch >= 1, "loader: prefetch ", options.prefetch, ", expected at least 1");
@@ -66,8 +68,9 @@ struct BatchLoader::Impl {
     auto slot = std::make_shared<Slot>();
     slot->first = opened;
     slot->count = std::min(options.batch_size, total - opened);
-    slot->images = Tensor(host(), DType::kF32,
-                          Shape{slot->count, transform.channels, transform.crop, transform.crop}, "batch");
+    const int64_t crop = transform.crop;  // without one, the picture brings its extents
+    if (crop > 0)
+      slot->images = Tensor(host(), DType::kF32, {slot->count, transform.channels, crop, crop}, "batch");
     slot->errors.resize(static_cast<size_t>(slot->count));
     opened += slot->count;
     slots.push_back(std::move(slot));
@@ -79,8 +82,12 @@ struct BatchLoader::Impl {
     try {
       const Image image = images.load(index);
       try {
-        transform.apply(image,
-                        slot.images.data<float>() + i * transform.channels * transform.crop * transform.crop);
+        const int64_t image_floats = transform.channels * transform.crop * transform.crop;
+        if (transform.crop == 0) {
+          slot.images = transform.apply(image);
+        } else {
+          transform.apply(image, slot.images.data<float>() + i * image_floats);
+        }
       } catch (const InvalidArgument& error) {  // the transform does not know the file
         throw InvalidArgument(text(printable(images.sample(index).file), ": ", error.what()));
       }
@@ -178,7 +185,7 @@ Batch BatchLoader::Impl::finish(Slot& slot) {
   Batch batch;
   batch.first = slot.first;
   const int64_t image_floats = transform.channels * transform.crop * transform.crop;
-  auto* floats = slot.images.data<float>();
+  float* floats = image_floats > 0 ? slot.images.data<float>() : nullptr;
   int64_t kept = 0;
   for (int64_t i = 0; i < slot.count; ++i) {
     const int64_t index = index_at(slot.first + i);
@@ -196,6 +203,7 @@ Batch BatchLoader::Impl::finish(Slot& slot) {
     batch.indices.push_back(index);
     ++kept;
   }
+  if (kept == 0 && transform.crop == 0) return batch;
   const Shape shape{kept, transform.channels, transform.crop, transform.crop};
   batch.images = kept == slot.count ? slot.images : Tensor::from<float>(shape, floats, "batch");
   return batch;

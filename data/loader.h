@@ -14,7 +14,7 @@
 namespace panda::data {
 
 struct Batch {
-  /// f32 N,C,crop,crop on the host, dense.
+  /// f32 N,C,H,W on the host, dense. The extents are the transform's crop, or those of the one picture.
   Tensor images;
   /// The position in the order of the batch's first image; the first batch begins at 0.
   int64_t first = 0;
@@ -23,6 +23,7 @@ struct Batch {
 };
 
 struct LoaderOptions {
+  /// 1 for a transform without a crop, whose pictures have extents of their own.
   int64_t batch_size = 32;
   /// Threads that decode; 0: none, the caller of `next` decodes.
   int threads = 2;

@@ -24,11 +24,28 @@ Extent resized_extent(const ImageTransform& transform, int64_t height, int64_t w
   return {height, width};
 }
 
+/// The part of the resized image that the network sees.
+Region seen_region(const ImageTransform& transform, const Extent& resized) {
+  if (transform.crop == 0) return {0, 0, resized.height, resized.width};
+  return center_region(resized.height, resized.width, transform.crop, transform.crop);
+}
+
 /// The input positions under output position i of `out`, with the share of i's length that each covers.
 struct Cover {
   int64_t first = 0;
   std::vector<double> shares;
 };
+
+/// The samples through the table of levels (f32 C,256), plane by plane.
+void write_planes(const Image& small, const Tensor& table, float* out) {
+  const int64_t count = small.height * small.width;
+  for (int64_t c = 0; c < small.channels; ++c) {
+    const float* level = table.data<float>() + c * 256;
+    const uint8_t* in = small.pixels.data() + c;
+    float* plane = out + c * count;
+    for (int64_t i = 0; i < count; ++i) plane[i] = level[in[i * small.channels]];
+  }
+}
 
 Cover cover_of(int64_t i, int64_t in, int64_t out) {
   const double scale = static_cast<double>(in) / static_cast<double>(out);
@@ -46,28 +63,34 @@ Cover cover_of(int64_t i, int64_t in, int64_t out) {
 }  // namespace
 
 void ImageTransform::check() const {
-  PANDA_CHECK(crop >= 1, "transform: crop ", crop, ", expected at least 1");
-  PANDA_CHECK(resize_mode == ResizeMode::kNone || resize >= crop, "transform: crop ", crop,
-              " of an image resized to ", resize, ", expected at most that");
+  PANDA_CHECK(crop >= 0, "transform: crop ", crop, ", expected at least 1, or 0 for none");
+  PANDA_CHECK(resize_mode == ResizeMode::kNone || resize >= std::max<int64_t>(1, crop), "transform: crop ",
+              crop, " of an image resized to ", resize, ", expected at most that");
   PANDA_CHECK(channels == 1 || channels == 3, "transform: ", channels, " channels, expected 1 or 3");
   for (const float deviation : stddev) {
     PANDA_CHECK(deviation > 0, "transform: standard deviation ", deviation, ", expected above 0");
   }
 }
 
+Extent ImageTransform::extent(int64_t height, int64_t width) const {
+  const Region region = seen_region(*this, resized_extent(*this, height, width));
+  return {region.height, region.width};
+}
+
 Image ImageTransform::mask(const Image& mask) const {
   check();
   PANDA_CHECK(mask.channels == 1, "transform: a mask of ", mask.channels, " channels, expected 1");
   const Extent extent = resized_extent(*this, mask.height, mask.width);
-  const Region region = center_region(extent.height, extent.width, crop, crop);
+  const Region region = seen_region(*this, extent);
   // Sums of a few shares of 1/2 may miss it by rounding.
   constexpr double kHalf = 0.5 - 1e-9;
   std::vector<Cover> columns;
-  for (int64_t x = 0; x < crop; ++x) columns.push_back(cover_of(region.left + x, mask.width, extent.width));
-  Image small(crop, crop, 1);
-  for (int64_t y = 0; y < crop; ++y) {
+  for (int64_t x = 0; x < region.width; ++x)
+    columns.push_back(cover_of(region.left + x, mask.width, extent.width));
+  Image small(region.height, region.width, 1);
+  for (int64_t y = 0; y < region.height; ++y) {
     const Cover row = cover_of(region.top + y, mask.height, extent.height);
-    for (int64_t x = 0; x < crop; ++x) {
+    for (int64_t x = 0; x < region.width; ++x) {
       const Cover& column = columns[static_cast<size_t>(x)];
       double covered = 0;
       for (size_t v = 0; v < row.shares.size(); ++v) {
@@ -95,7 +118,7 @@ Image ImageTransform::pixels(const Image& image) const {
     input = &converted;
   }
   const Extent extent = resized_extent(*this, input->height, input->width);
-  const Region region = center_region(extent.height, extent.width, crop, crop);
+  const Region region = seen_region(*this, extent);
   Image small = resize_bilinear_region(*input, extent.height, extent.width, region);
   return channels == 3 && small.channels != 3 ? to_rgb(small) : small;
 }
@@ -103,8 +126,7 @@ Image ImageTransform::pixels(const Image& image) const {
 ResizePlan ImageTransform::plan(int64_t height, int64_t width) const {
   check();
   const Extent extent = resized_extent(*this, height, width);
-  return resize_plan(height, width, extent.height, extent.width,
-                     center_region(extent.height, extent.width, crop, crop));
+  return resize_plan(height, width, extent.height, extent.width, seen_region(*this, extent));
 }
 
 Tensor ImageTransform::levels() const {
@@ -119,21 +141,13 @@ Tensor ImageTransform::levels() const {
 }
 
 void ImageTransform::apply(const Image& image, float* out) const {
-  const Image small = pixels(image);
-  const Tensor table = levels();
-  const int64_t count = crop * crop;
-  for (int64_t c = 0; c < channels; ++c) {
-    const float* level = table.data<float>() + c * 256;
-    const uint8_t* in = small.pixels.data() + c;
-    float* plane = out + c * count;
-    for (int64_t i = 0; i < count; ++i) plane[i] = level[in[i * channels]];
-  }
+  write_planes(pixels(image), levels(), out);
 }
 
 Tensor ImageTransform::apply(const Image& image) const {
-  check();
-  Tensor tensor(host(), DType::kF32, Shape{1, channels, crop, crop}, "images");
-  apply(image, tensor.data<float>());
+  const Image small = pixels(image);
+  Tensor tensor(host(), DType::kF32, Shape{1, channels, small.height, small.width}, "images");
+  write_planes(small, levels(), tensor.data<float>());
   return tensor;
 }
 

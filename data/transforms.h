@@ -23,7 +23,7 @@ struct ImageTransform {
   };
   ResizeMode resize_mode = ResizeMode::kShortSide;
   int64_t resize = 256;
-  /// Extent of the square taken from the middle.
+  /// Extent of the square taken from the middle; 0: none, the whole picture is kept.
   int64_t crop = 224;
   /// 3: gray is replicated, alpha dropped. 1: colour becomes gray (ITU-R BT.601).
   int64_t channels = 3;
@@ -33,15 +33,18 @@ struct ImageTransform {
 
   friend bool operator==(const ImageTransform&, const ImageTransform&) = default;
 
-  /// Throws InvalidArgument if an extent is below 1, crop is larger than resize, channels is neither 1 nor 3,
-  /// or a standard deviation is not positive.
+  /// Throws InvalidArgument if resize is below 1, crop is negative or larger than resize, channels is neither
+  /// 1 nor 3, or a standard deviation is not positive.
   void check() const;
 
-  /// The 8-bit picture that the network sees: `channels` x crop x crop before scaling. Throws InvalidArgument
-  /// if the image is smaller than the crop (kNone only).
+  /// What pixels() makes of an image of these extents: crop x crop, or without a crop the whole.
+  [[nodiscard]] Extent extent(int64_t height, int64_t width) const;
+
+  /// The 8-bit picture that the network sees: `channels` planes of extent() before scaling. Throws
+  /// InvalidArgument if the image is smaller than the crop (kNone only).
   [[nodiscard]] Image pixels(const Image& image) const;
 
-  /// The mask (one channel, height x width of its image) where `pixels` takes the image: crop x crop, 255
+  /// The mask (one channel, height x width of its image) where `pixels` takes the image: of extent(), 255
   /// where at least half of the pixel's area is anomalous (mask values of 128 and above), else 0.
   [[nodiscard]] Image mask(const Image& mask) const;
 
@@ -50,9 +53,9 @@ struct ImageTransform {
   /// The float of each 8-bit level: f32 channels,256 on the host.
   [[nodiscard]] Tensor levels() const;
 
-  /// Writes channels * crop * crop floats, C,H,W dense.
+  /// Writes the floats of extent(), C,H,W dense.
   void apply(const Image& image, float* out) const;
-  /// The same as a host tensor f32 1,C,crop,crop.
+  /// The same as a host tensor f32 1,C,H,W.
   [[nodiscard]] Tensor apply(const Image& image) const;
 };
 

@@ -127,8 +127,8 @@ std::vector<OptionSpec> fit_options() {
        .value_name = "PX",
        .default_value = "256",
        .summary = "the short side of an image becomes this long",
-       .detail = "",
-       .minimum = 1,
+       .detail = "0 keeps each image's own size; that is for --no-crop and --tile, and --tile's default.",
+       .minimum = 0,
        .maximum = 4096},
       {.name = "crop",
        .kind = OptionKind::kInteger,
@@ -165,7 +165,8 @@ anomaly::Dn2Options dn2_options(const ParsedOptions& options) {
 
 // What the command line alone shows to be wrong.
 void check_flags(const ParsedOptions& options) {
-  if (options.integer("crop") > options.integer("resize")) {
+  check_spade_flags(options);
+  if (!takes_whole_pictures(options) && options.integer("crop") > options.integer("resize")) {
     throw UsageError(
         text("--crop ", options.integer("crop"), " is larger than --resize ", options.integer("resize")));
   }
@@ -289,6 +290,8 @@ CommandSpec fit_spec() {
                    "panda fit spade --data toothbrush --weights resnet50.safetensors --out toothbrush.panda",
                    "panda fit spade --clusters 50 --data toothbrush --weights resnet18.safetensors --out "
                    "fast.panda",
+                   "panda fit spade --tile 512 --overlap 128 --data boards --weights resnet18.safetensors "
+                   "--out boards.panda",
                    "panda fit panda-early --data fabric --weights resnet18.safetensors --out fabric.panda",
                    "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
                    "r18.safetensors --out cat.panda"}};

@@ -1,10 +1,12 @@
 #include "tools/evaluation.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "anomaly/auroc.h"
 #include "data/image_decode.h"
+#include "data/resize.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::tools {
@@ -33,6 +35,36 @@ class Shortlist {
  private:
   size_t capacity_;
   std::vector<std::pair<double, ShownImage>> kept_;
+};
+
+/// Large pictures made small enough for a page. Of each block of factor x factor pixels the largest score and
+/// mask value stand, so that a small defect stays visible.
+struct Reduction {
+  static constexpr int64_t kLargestShown = 640;  // pixels along the longer side
+
+  Reduction(int64_t from_height, int64_t from_width)
+      : factor((std::max(from_height, from_width) + kLargestShown - 1) / kLargestShown),
+        height((from_height + factor - 1) / factor),
+        width((from_width + factor - 1) / factor),
+        from_width_(from_width) {}
+
+  template <typename T>
+  [[nodiscard]] std::vector<T> largest(const std::vector<T>& values) const {
+    if (factor == 1) return values;
+    std::vector<T> small(static_cast<size_t>(height * width), std::numeric_limits<T>::lowest());
+    for (int64_t i = 0; i < static_cast<int64_t>(values.size()); ++i) {
+      T& block = small[static_cast<size_t>(i / from_width_ / factor * width + i % from_width_ / factor)];
+      block = std::max(block, values[static_cast<size_t>(i)]);
+    }
+    return small;
+  }
+
+  int64_t factor;
+  int64_t height;
+  int64_t width;
+
+ private:
+  int64_t from_width_;
 };
 
 class Evaluator {
@@ -133,9 +165,17 @@ class Evaluator {
                        data::to_rgb(model_.transform().pixels(image)),
                        {},
                        {}};
-    if (scored.map && options_.scale)
-      picture.overlay = overlay_picture(picture.picture, *scored.map, *options_.scale);
-    if (!mask.empty() && picture.anomalous) picture.truth = outlined_picture(picture.picture, mask);
+    data::Image& seen = picture.picture;
+    const Reduction reduction(seen.height, seen.width);
+    const bool marked = !mask.empty() && picture.anomalous;
+    std::vector<uint8_t> small_mask;
+    if (marked) small_mask = reduction.largest(mask);
+    if (reduction.factor > 1) seen = data::resize_bilinear(seen, reduction.height, reduction.width);
+    if (scored.map && options_.scale) {
+      const anomaly::ScoreMap small{reduction.height, reduction.width, reduction.largest(scored.map->values)};
+      picture.overlay = overlay_picture(seen, small, *options_.scale);
+    }
+    if (marked) picture.truth = outlined_picture(seen, small_mask);
     return picture;
   }
 

@@ -11,7 +11,8 @@
 
 namespace panda::tools {
 
-/// One image for people: the picture as the network saw it, beside what the detector says.
+/// One image for people: the picture as the network saw it (at most 640 pixels along a side), beside what the
+/// detector says.
 struct ShownImage {
   std::string file;
   std::string kind;

@@ -37,6 +37,10 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+int64_t overlap_of(const ParsedOptions& options) {
+  return options.has("overlap") ? options.integer("overlap") : options.integer("tile") / 4;
+}
+
 anomaly::SpadeOptions parsed_options(const ParsedOptions& options, int64_t training_images) {
   anomaly::SpadeOptions spade;
   spade.pyramid.layers = options.integers("layers");
@@ -62,6 +66,14 @@ anomaly::SpadeOptions parsed_options(const ParsedOptions& options, int64_t train
   spade.seed = static_cast<uint64_t>(options.integer("seed"));
   spade.transform.resize = options.integer("resize");
   spade.transform.crop = options.integer("crop");
+  if (!takes_whole_pictures(options)) return spade;
+  spade.transform.crop = 0;
+  const bool tiles = options.has("tile");
+  if (options.integer("resize") == 0 || (tiles && !options.given("resize"))) {
+    spade.transform.resize_mode = data::ImageTransform::ResizeMode::kNone;
+    spade.transform.resize = data::ImageTransform{}.resize;  // not looked at
+  }
+  if (tiles) spade.tiling = {options.integer("tile"), overlap_of(options)};
   return spade;
 }
 
@@ -141,7 +153,54 @@ std::vector<OptionSpec> spade_options() {
        .detail = "Each costs what scoring an image costs. N images can promise no less than 1 / (N + 1).",
        .minimum = 0,
        .maximum = 1'000'000'000},
+      {.name = "no-crop",
+       .kind = OptionKind::kFlag,
+       .value_name = "",
+       .default_value = "",
+       .summary = "spade: whole pictures of any shape, in one pass",
+       .detail = "Nothing is cropped after --resize, and maps have the shape of the picture. The training "
+                 "images share one size; an image that is scored may have another."},
+      {.name = "tile",
+       .kind = OptionKind::kInteger,
+       .value_name = "PX",
+       .default_value = "",
+       .summary = "spade: whole pictures, in overlapping squares of PX pixels",
+       .detail = "For pictures too large for one pass. Maps have the images' own size (or that of --resize); "
+                 "where tiles overlap, their scores fade into one another. Multiples of 32 are best.",
+       .minimum = 32,
+       .maximum = 4096},
+      {.name = "overlap",
+       .kind = OptionKind::kInteger,
+       .value_name = "PX",
+       .default_value = "",
+       .summary = "spade: by how much neighbouring tiles overlap (default: a quarter of --tile)",
+       .detail = "At most half of --tile. Near its sides a tile sees less of what surrounds a pixel, so more "
+                 "overlap is better, and slower.",
+       .minimum = 0,
+       .maximum = 2048},
       gallery_memory_option()};
+}
+
+bool takes_whole_pictures(const ParsedOptions& options) {
+  return options.flag("no-crop") || options.has("tile");
+}
+
+void check_spade_flags(const ParsedOptions& options) {
+  const std::string& method = options.positionals()[0];
+  const bool tiles = options.has("tile");
+  const std::string whole = tiles ? "--tile" : "--no-crop";
+  if (options.has("overlap") && !tiles) throw UsageError("--overlap is for --tile");
+  if (!takes_whole_pictures(options)) {
+    if (options.integer("resize") == 0)
+      throw UsageError("--resize 0 (each image's own size) is for spade with --no-crop or --tile");
+    return;
+  }
+  if (method != "spade") throw UsageError(text(whole, " is for spade, not for ", method));
+  if (options.given("crop")) throw UsageError(text(whole, " and --crop exclude each other"));
+  if (tiles && overlap_of(options) > options.integer("tile") / 2) {
+    throw UsageError(
+        text("--overlap ", overlap_of(options), " is more than half of --tile ", options.integer("tile")));
+  }
 }
 
 int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput& input, StageTimes& times) {
@@ -179,6 +238,10 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
                        {"gallery_pixels", model.gallery_pixels()},
                        {"gallery_bytes", model.gallery_bytes()},
                        {"sigma", spade.sigma},
+                       {"tile", spade.tiling.tile > 0 ? Json(spade.tiling.tile) : Json(nullptr)},
+                       {"overlap", spade.tiling.tile > 0 ? Json(spade.tiling.overlap) : Json(nullptr)},
+                       {"map_height", model.training_grid().height},
+                       {"map_width", model.training_grid().width},
                        {"n_train", model.training_count()},
                        {"threshold", threshold_json(threshold)},
                        {"pixel_threshold", pixel_threshold},

@@ -14,6 +14,12 @@ namespace panda::tools {
 /// --layers, --combine, --gallery, ... The general ones (--score, --k, --resize, ...) are fit's.
 [[nodiscard]] std::vector<OptionSpec> spade_options();
 
+/// Whether --no-crop or --tile was given.
+[[nodiscard]] bool takes_whole_pictures(const ParsedOptions& options);
+/// Throws UsageError for flags of pictures (--no-crop, --tile, --overlap, --resize 0) that do not fit
+/// together or the method.
+void check_spade_flags(const ParsedOptions& options);
+
 /// What every fit works on.
 struct FitInput {
   Device& device;

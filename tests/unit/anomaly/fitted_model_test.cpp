@@ -103,12 +103,13 @@ TEST(FittedModel, RefusesAnotherVersion) {
     changed[position + 11] = digit;
     return failure_of(Bytes(changed.begin(), changed.end()));
   };
-  EXPECT_EQ(with_version('3'),
-            "model: a fitted model of version 3, but this panda reads versions 1 to 2: use a newer panda, or fit "
-            "it again with this one");
   EXPECT_EQ(
-      with_version('0'),
-      "model: a fitted model of version 0, but this panda reads versions 1 to 2: fit it again with this panda");
+      with_version('3'),
+      "model: a fitted model of version 3, but this panda reads versions 1 to 2: use a newer panda, or fit "
+      "it again with this one");
+  EXPECT_EQ(with_version('0'),
+            "model: a fitted model of version 0, but this panda reads versions 1 to 2: fit it again with "
+            "this panda");
   EXPECT_EQ(with_version('x'), "model: the model's field version is 'x', expected a number");
 }
 
@@ -183,6 +184,7 @@ TEST(FittedModel, RefusesATransformThatCannotBe) {
        std::vector<std::pair<std::string, std::string>>{{"transform.resize", "0"},
                                                         {"transform.resize", "99999999999"},
                                                         {"transform.crop", "-3"},
+                                                        {"transform.crop", "0"},
                                                         {"transform.crop", "257"},
                                                         {"transform.channels", "2"},
                                                         {"transform.stddev.0", "0"},
@@ -192,6 +194,8 @@ TEST(FittedModel, RefusesATransformThatCannotBe) {
     EXPECT_NE(failure_with(key, value), "no FormatError") << key << " = " << value;
   }
   EXPECT_EQ(failure_with("transform.crop", "224"), "no FormatError");
+  static_cast<void>(failure_with("transform.crop", "0"));  // which methods with whole pictures take
+  EXPECT_EQ(get_transform(FittedModelFile(directory.path("model")), true).crop, 0);
 }
 
 TEST(TensorBundle, OffersTensorsOfAnotherSourceUnderAPrefix) {

@@ -62,6 +62,32 @@ Everything load_all(BatchLoader& loader) {
   return all;
 }
 
+TEST(BatchLoader, GivesPicturesOneByOneWithoutACrop) {
+  const MadeSet set(4, {1});
+  ImageTransform transform = small_transform();
+  transform.crop = 0;
+  LoaderOptions options;
+  options.batch_size = 1;
+  options.skip_bad = true;
+  for (const int threads : {0, 2}) {
+    options.threads = threads;
+    BatchLoader loader(set, transform, options);
+    std::vector<int64_t> indices;
+    while (const std::optional<Batch> batch = loader.next()) {
+      if (batch->indices.empty()) continue;
+      indices.push_back(batch->indices[0]);
+      const Tensor expected = transform.apply(set.load(indices.back()));
+      ASSERT_EQ(batch->images.shape(), expected.shape());
+      EXPECT_TRUE(std::equal(expected.data<float>(), expected.data<float>() + expected.numel(),
+                             batch->images.data<float>()));
+    }
+    EXPECT_EQ(indices, (std::vector<int64_t>{0, 2, 3}));
+    ASSERT_EQ(loader.failures().size(), 1U);
+  }
+  options.batch_size = 2;
+  EXPECT_THROW(BatchLoader(set, transform, options), InvalidArgument);
+}
+
 TEST(BatchLoader, GivesTheSameBatchesForAnyNumberOfThreads) {
   const MadeSet set(23);
   const ImageTransform transform = small_transform();

@@ -95,6 +95,28 @@ TEST(ImageTransform, RefusesWhatItCannotDo) {
   EXPECT_THROW((void)transform.pixels(Image(223, 300, 3)), InvalidArgument);
 }
 
+TEST(ImageTransform, KeepsTheWholePictureWithoutACrop) {
+  const Image image = test::made_image(5, 0, 3, 40, 50);
+  ImageTransform transform;
+  transform.crop = 0;
+  transform.resize = 20;
+  EXPECT_EQ(transform.pixels(image).pixels, resize_bilinear(image, 20, 25).pixels);
+  EXPECT_EQ(transform.extent(40, 50).width, 25);
+  EXPECT_EQ(transform.mask(Image(40, 50, 1)).width, 25);
+  transform.resize_mode = ImageTransform::ResizeMode::kNone;
+  EXPECT_EQ(transform.pixels(image).pixels, image.pixels);
+  const Tensor floats = transform.apply(image);
+  ASSERT_EQ(floats.shape(), (Shape{1, 3, 40, 50}));
+  EXPECT_EQ(floats.data<float>()[(2 * 40 + 7) * 50 + 9],
+            transform.levels().data<float>()[2 * 256 + image.row(7)[3 * 9 + 2]]);
+  Image mask(40, 50, 1);
+  mask.row(39)[49] = 128;
+  EXPECT_EQ(transform.mask(mask).row(39)[49], 255);
+  transform.resize_mode = ImageTransform::ResizeMode::kShortSide;
+  transform.resize = 0;
+  EXPECT_THROW(transform.check(), InvalidArgument);
+}
+
 TEST(ImageTransform, TakesAMaskWhereItTakesTheImage) {
   ImageTransform transform;
   transform.resize = 6;
