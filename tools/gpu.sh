@@ -96,7 +96,16 @@ has_torch() { python3 -c 'import torch, torchvision, safetensors.torch, sys; sys
 
 knn() {
     has_torch || { echo "no PyTorch with a GPU on this machine"; return 77; }
-    python3 bench/peers/knn_cuda_torch.py --program "$binaries/bench_knn" --output "$out/knn.json" --seconds 75
+    python3 bench/peers/knn_cuda_torch.py --program "$binaries/bench_knn" --output "$out/knn.json" --seconds 60 || return
+    ! is_sm90 || PANDA_KNN_TILES=warpgroup python3 bench/peers/knn_cuda_torch.py --program "$binaries/bench_knn" --output "$out/knn_warpgroup.json" --seconds 60
+}
+
+is_sm90() { [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; }
+
+# The tiles of sm_90 for kNN, which are not the default.
+warpgroup() {
+    is_sm90 || { echo "not an sm_90"; return 77; }
+    PANDA_KNN_TILES=warpgroup conformance '*knn_gallery*/cuda_f32:*kmeans*/cuda_f32'
 }
 
 bench() {
@@ -113,7 +122,7 @@ gradcheck() { "$binaries/panda" -q gradcheck --device "$1" -o json >"$out/gradch
 # DN2 and SPADE from images to heat maps, with the network inside the program.
 demo() { "$binaries/panda" -q demo --device cuda --out "$out/demo" --force -o json >"$out/demo.json"; }
 
-export -f build sanitize has_torch knn bench conformance gradcheck demo left
+export -f build sanitize has_torch is_sm90 warpgroup knn bench conformance gradcheck demo left
 export out deadline
 
 # Where the compiled-in path is another machine's.
@@ -155,7 +164,8 @@ else
     step racecheck 50 bash -c 'sanitize racecheck "$small"'
     step initcheck 40 bash -c 'sanitize initcheck "$small"'
     step synccheck 40 bash -c 'sanitize synccheck "$small"'
-    step knn 90 bash -c knn
+    step warpgroup 30 bash -c warpgroup
+    step knn 130 bash -c knn
     step bench "$(($(left) - 5))" bash -c bench
 fi
 

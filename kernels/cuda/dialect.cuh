@@ -8,7 +8,7 @@
 //   per kernel PANDA_LAUNCH((knn_l2<4>), grid, block, shared_bytes, device, q, nq, x, nb);   device:
 //   GpuDevice&
 //
-// Inline PTX is in kernels/cuda/ptx.cuh alone; the emulated twins are in kernels/simt/.
+// Inline PTX is in kernels/cuda/ptx.cuh and ptx_sm90.cuh alone; the emulated twins are in kernels/simt/.
 #pragma once
 
 #include "kernels/cuda/gpu_device.h"
@@ -30,6 +30,7 @@
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/ptx_sm90.cuh"
 
 #else
 

@@ -28,4 +28,5 @@ set(PANDA_GPU_KERNEL_SOURCES
   reduce.cu
   resize.cu
   rows.cu
+  sm90/knn_filter_sm90.cu
 )

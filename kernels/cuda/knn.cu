@@ -75,7 +75,7 @@ KnnStatistics search(GpuDevice& device, const GpuKnnIndex& index, const KnnProbl
   if (problem.queries.shape()[0] > 0 && index.filter() != KnnFilter::kNone &&
       problem.k <= kKnnFilterMostNeighbours &&
       (!index.automatic() || filter_pays(device.properties(), problem)))
-    return knn_filtered_search(device, index, problem);
+    return knn_filtered_search(device, index, problem, knn_tiles(device.properties()));
   knn_exact_search(device, problem);
   const int64_t pairs = checked_mul(problem.queries.shape()[0], problem.gallery.shape()[0]);
   return {KnnFilter::kNone, 0, pairs, 0};

@@ -23,6 +23,8 @@
 #include "kernels/cuda/knn_filter.cuh"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "kernels/cuda/gemm_kinds.cuh"
@@ -37,31 +39,11 @@ constexpr int kMeasureThreads = 128;
 constexpr int kThresholdWarps = 4;
 constexpr double kBoundSlack = 0x1p-49;
 
-/// A pair that the filter could not discard.
-struct Hit {
-  float product;  ///< of the codes
-  uint32_t row;
-};
-
-/// The lists of a chunk of queries, and what bounds a hit's distance.
-struct HitLists {
-  const KnnRowBounds* rows;
-  const KnnQueryBounds* queries;
-  double* base;  ///< nq: tau (1 + 2 eta) - N, rounded up
-  Hit* hits;     ///< nq, capacity
-  unsigned* counts;
-  int64_t nq;
-  int capacity;
-  int k;
-  double relative_rounding;  ///< 2 eta of kL2, whose D is off by a share of itself; else 0
-  double eta;
-};
-
 struct Interval {
   double low, high;
 };
 /// What the distance of a hit lies in, in units of the index's scale squared.
-__device__ Interval bounds_of(const HitLists& lists, const KnnQueryBounds& query, const Hit& hit) {
+__device__ Interval bounds_of(const KnnHitLists& lists, const KnnQueryBounds& query, const KnnHit& hit) {
   const KnnRowBounds row = lists.rows[hit.row];
   const double product = query.unit * hit.product;
   const double error = query.beta * row.error + query.epsilon * row.norm;
@@ -83,7 +65,7 @@ __device__ float from_ordered(unsigned number) {
 
 /// tau of a query: the k-th smallest upper bound of its first `count` hits, rounded up to f32; infinite if
 /// there are fewer. `bounds`: room for them in shared memory. By a whole warp, which all get it.
-__device__ double find_tau(const HitLists& lists, int64_t query, int count, unsigned* bounds) {
+__device__ double find_tau(const KnnHitLists& lists, int64_t query, int count, unsigned* bounds) {
   if (count < lists.k) return INFINITY;
   const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
   const KnnQueryBounds mine = lists.queries[query];
@@ -104,12 +86,12 @@ __device__ double find_tau(const HitLists& lists, int64_t query, int count, unsi
 }
 
 /// Rows whose lower bound is above this are behind the k-th.
-__device__ double discard_above(const HitLists& lists, double tau) {
+__device__ double discard_above(const KnnHitLists& lists, double tau) {
   return tau * (1 + lists.relative_rounding);
 }
 
 /// base from what the samples so far have kept, and empty lists.
-__global__ void __launch_bounds__(kThresholdWarps* kWarpThreads) lower_thresholds(const HitLists lists) {
+__global__ void __launch_bounds__(kThresholdWarps* kWarpThreads) lower_thresholds(const KnnHitLists lists) {
   PANDA_DYNAMIC_SHARED(unsigned, bounds);
   const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
   const int64_t query = int64_t{blockIdx.x} * kThresholdWarps + warp;
@@ -126,80 +108,93 @@ __global__ void __launch_bounds__(kThresholdWarps* kWarpThreads) lower_threshold
   if (threadIdx.x % kWarpThreads == 0) lists.counts[query] = 0;
 }
 
-struct FilterArgs {
-  RowsSource<Float16> queries;
-  RowsSource<Float16> gallery;
-  const float* c;
-  const KnnTileBounds* tiles;
-  HitLists lists;
-  int64_t tile_step;  ///< every tile_step-th tile of the gallery is looked at
-  int query_tiles;
-  int depth_stages;
+/// A tile's codes for multiply_stages: a stage takes half of a block.
+template <int kRows, int kThreads>
+class CodesLoader {
+ public:
+  using Element = Float16;
+
+  /// The vectors from `first` on, a multiple of kRows.
+  __device__ CodesLoader(const Float16* codes, int64_t first, int64_t blocks, int thread) {
+    const int row = thread / kChunksPerRow;
+    chunk_ = thread % kChunksPerRow;
+    for (int half = 0; half < 2; ++half)
+      next_[half] = codes + knn_chunk_at(first + row, half * kChunksPerRow + chunk_, blocks);
+    shared_offset_ = chunk_offset(row, chunk_);
+  }
+
+  __device__ void issue(unsigned char* stage) {
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      // Rows a multiple of 8 apart have their chunks in the same places.
+      cp_async16(stage + shared_offset_ + pass * kRowsPerPass * kRowBytes,
+                 next_[0] + pass * kRowsPerPass * kKnnBlockDepth, kChunkBytes);
+    }
+    const Float16* const done = next_[0] + kKnnTileRows * kKnnBlockDepth;
+    next_[0] = next_[1];
+    next_[1] = done;
+  }
+  __device__ void finish(unsigned char*) {}
+
+ private:
+  static constexpr int kRowsPerPass = kThreads / kChunksPerRow;
+  static constexpr int kPasses = kRows / kRowsPerPass;
+  static_assert(kRowsPerPass % 8 == 0 && kRows % kRowsPerPass == 0 && kKnnTileRows % kRows == 0);
+
+  const Float16* next_[2];  ///< of this stage and of the one after
+  int chunk_;
+  int shared_offset_;
 };
 
-/// What -P + c / unit of a query is compared with: 1 / unit, and the least P - c / unit that is kept.
-struct Threshold {
-  float inverse;
-  float limit;
-};
-__device__ Threshold threshold_of(const FilterArgs& args, int64_t query, const KnnTileBounds& tile) {
-  const KnnQueryBounds bounds = args.lists.queries[query];
+__device__ KnnThreshold threshold_of(const KnnFilterPass& pass, int64_t query, const KnnTileBounds& tile) {
+  const KnnQueryBounds bounds = pass.lists.queries[query];
   if (bounds.unit == 0) return {0, INFINITY};
-  const double base = args.lists.base[query];
+  const double base = pass.lists.base[query];
   const double errors = tile.radius * bounds.beta + tile.reach * bounds.epsilon;
   const double theta = (base + errors + 4 * kBoundSlack * (fabs(base) + errors)) / bounds.unit;
-  // unit is a power of two: the product with c is exact, and a fused multiply-add rounds P - c / unit once,
-  // which does not move it across a f32 number.
   return {__double2float_rn(1 / bounds.unit), round_down(-theta)};
 }
 
 /// Appends the pairs of one tile of queries and one of the gallery that the thresholds do not discard.
 template <typename Math>
-__global__ void __launch_bounds__(Math::kThreads, Math::kBlocks) filter_tiles(const FilterArgs args) {
+__global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
+    filter_tiles(const KnnFilterPass pass, const int query_tiles) {
   static_assert(Math::kTileN == kKnnTileRows && Math::kThreads == kKnnTileRows &&
                 Math::kTileM <= Math::kThreads);
   PANDA_DYNAMIC_SHARED(unsigned char, shared);
   const int thread = static_cast<int>(threadIdx.x);
-  const int visit = static_cast<int>(blockIdx.x) / args.query_tiles;
-  const int64_t first_query =
-      (static_cast<int>(blockIdx.x) - visit * args.query_tiles) * int64_t{Math::kTileM};
-  const int64_t tile = visit * args.tile_step;
+  const int visit = static_cast<int>(blockIdx.x) / query_tiles;
+  const int64_t first_query = (static_cast<int>(blockIdx.x) - visit * query_tiles) * int64_t{Math::kTileM};
+  const int64_t tile = visit * pass.tile_step;
   const int64_t first_row = tile * kKnnTileRows;
 
   // One query and one row a thread, asked for before the products that they are needed after.
-  Threshold threshold = {0, INFINITY};
-  if (thread < Math::kTileM && first_query + thread < args.lists.nq)
-    threshold = threshold_of(args, first_query + thread, args.tiles[tile]);
-  const float row_c = args.c[first_row + thread];
+  KnnThreshold threshold = {0, INFINITY};
+  if (thread < Math::kTileM && first_query + thread < pass.lists.nq)
+    threshold = threshold_of(pass, first_query + thread, pass.tiles[tile]);
+  const float row_c = pass.c[first_row + thread];
 
-  RowsLoader<Float16, Math::kTileM, Math::kThreads> queries(args.queries, first_query, thread);
-  RowsLoader<Float16, Math::kTileN, Math::kThreads> rows(args.gallery, first_row, thread);
+  CodesLoader<Math::kTileM, Math::kThreads> queries(pass.queries, first_query, pass.blocks, thread);
+  CodesLoader<Math::kTileN, Math::kThreads> rows(pass.gallery, first_row, pass.blocks, thread);
   Math math(thread);
-  multiply_stages(math, queries, rows, shared, args.depth_stages);
+  constexpr int kDepth = kStageDepth<Float16>;
+  multiply_stages(math, queries, rows, shared, static_cast<int>((pass.d + kDepth - 1) / kDepth));
 
-  auto* const thresholds = reinterpret_cast<Threshold*>(shared);
+  auto* const thresholds = reinterpret_cast<KnnThreshold*>(shared);
   auto* const c = reinterpret_cast<float*>(thresholds + Math::kTileM);
   __syncthreads();  // all have read the last stage before thresholds overwrite it
   if (thread < Math::kTileM) thresholds[thread] = threshold;
   c[thread] = row_c;
   __syncthreads();  // all thresholds and c are there before they are read
-  Threshold mine[Math::kThreadRows];
+  KnnThreshold mine[Math::kThreadRows];
   float mine_c[Math::kThreadColumns];
 #pragma unroll
   for (int r = 0; r < Math::kThreadRows; ++r) mine[r] = thresholds[math.row(r)];
 #pragma unroll
   for (int i = 0; i < Math::kThreadColumns; ++i) mine_c[i] = c[math.column(i)];
 
-  const auto keep = [&](int i, float product) {
-    const int64_t query = first_query + math.row(Math::thread_row(i));
-    const int64_t row = first_row + math.column(Math::thread_column(i));
-    if (row >= args.gallery.rows) return;
-    const unsigned place = atomicAdd(&args.lists.counts[query], 1U);  // a count has no order
-    if (place < static_cast<unsigned>(args.lists.capacity))
-      args.lists.hits[query * args.lists.capacity + place] = {product, static_cast<uint32_t>(row)};
-  };
   const auto passes = [&](int i, float product) {
-    const Threshold& of = mine[Math::thread_row(i)];
+    const KnnThreshold& of = mine[Math::thread_row(i)];
     return fmaf(-of.inverse, mine_c[Math::thread_column(i)], product) >= of.limit;
   };
   // Few pairs pass: four are tested before a branch is taken.
@@ -211,8 +206,11 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kBlocks) filter_tiles(co
     if (i % 4 != 3) return;
     if (any) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j)
-        if (passes(i - 3 + j, group[j])) keep(i - 3 + j, group[j]);
+      for (int j = 0; j < 4; ++j) {
+        if (passes(i - 3 + j, group[j]))
+          knn_keep(pass, first_query + math.row(Math::thread_row(i - 3 + j)),
+                   first_row + math.column(Math::thread_column(i - 3 + j)), group[j]);
+      }
     }
     any = false;
   });
@@ -224,7 +222,7 @@ struct Totals {
 };
 
 struct MeasureArgs {
-  HitLists lists;
+  KnnHitLists lists;
   Vectors queries;
   Vectors gallery;
   const double* query_norms;  ///< kCosine
@@ -256,7 +254,7 @@ template <KnnMetric kMetric>
 __global__ void __launch_bounds__(kMeasureThreads) measure_hits(const MeasureArgs args) {
   PANDA_DYNAMIC_SHARED(double, shared);
   PANDA_SHARED(unsigned, survivor_count, [1]);
-  const HitLists& lists = args.lists;
+  const KnnHitLists& lists = args.lists;
   const int64_t query = blockIdx.x;
   const int thread = static_cast<int>(threadIdx.x);
   const unsigned found = lists.counts[query];
@@ -280,7 +278,7 @@ __global__ void __launch_bounds__(kMeasureThreads) measure_hits(const MeasureArg
   const double limit = distances[0];
   const KnnQueryBounds mine = lists.queries[query];
   for (int i = thread; i < count; i += kMeasureThreads) {
-    const Hit hit = lists.hits[query * lists.capacity + i];
+    const KnnHit hit = lists.hits[query * lists.capacity + i];
     if (bounds_of(lists, mine, hit).low > limit) continue;
     rows[atomicAdd(survivor_count, 1U)] = hit.row;  // the order decides nothing
   }
@@ -359,10 +357,12 @@ int64_t list_capacity(int64_t k) {
 
 class FilteredSearch {
  public:
-  FilteredSearch(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem, double bound_factor)
+  FilteredSearch(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem, KnnTiles tiles,
+                 double bound_factor)
       : device_(device),
         index_(index),
         problem_(problem),
+        tiles_(tiles),
         bound_factor_(bound_factor),
         capacity_(list_capacity(problem.k)),
         steps_(sample_steps(index.tiles(), capacity_)),
@@ -372,9 +372,9 @@ class FilteredSearch {
     const int64_t nq = problem_.queries.shape()[0];
     const int64_t row_bytes = index_.d() * dtype_bytes(problem_.queries.dtype());
     // Codes, bounds, base, norm, list and its length; and where it is given up, the query and its results.
-    const int64_t query_bytes = index_.row_stride() * 2 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 8 +
-                                8 + capacity_ * static_cast<int64_t>(sizeof(Hit)) + 4 + 4 + row_bytes +
-                                problem_.k * 16;
+    const int64_t query_bytes =
+        index_.blocks() * kKnnBlockDepth * 2 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 8 + 8 +
+        capacity_ * static_cast<int64_t>(sizeof(KnnHit)) + 4 + 4 + row_bytes + problem_.k * 16;
     const int64_t grid_limit = INT32_MAX / index_.tiles() * 64;
     const int64_t chunk = std::min({nq, problem_.workspace_bytes / 4 * 3 / query_bytes, grid_limit});
     statistics_.filter = index_.filter();
@@ -394,11 +394,12 @@ class FilteredSearch {
       return std::make_unique<Storage>(device_, checked_mul(count, static_cast<int64_t>(bytes)),
                                        problem_.kernel);
     };
-    codes_ = take(chunk, static_cast<size_t>(index_.row_stride()) * sizeof(Float16));
+    codes_ =
+        take(index_.code_count(round_up(chunk, 2 * kKnnTileRows)), sizeof(Float16));  // sm_90 takes two tiles
     bounds_ = take(chunk, sizeof(KnnQueryBounds));
     base_ = take(chunk, sizeof(double));
     norms_ = take(cosine_ ? chunk : 0, sizeof(double));
-    hits_ = take(chunk, static_cast<size_t>(capacity_) * sizeof(Hit));
+    hits_ = take(chunk, static_cast<size_t>(capacity_) * sizeof(KnnHit));
     counts_ = take(chunk, sizeof(unsigned));
     given_up_ = take(chunk, sizeof(uint32_t));
     totals_ = take(1, sizeof(Totals));
@@ -406,24 +407,19 @@ class FilteredSearch {
 
   void search_chunk(int64_t begin, int64_t end) {
     const ConstTensorView queries = problem_.queries.rows(begin, end);
-    const HitLists lists = start_lists(queries);
+    const KnnHitLists lists = start_lists(queries);
     for (size_t i = 0; i < steps_.size(); ++i) {
       if (i > 0) {
         PANDA_LAUNCH(lower_thresholds, grid_for(lists.nq, kThresholdWarps),
                      dim3(kThresholdWarps * kWarpThreads),
                      static_cast<size_t>(kThresholdWarps * capacity_) * sizeof(unsigned), device_, lists);
       }
-      // A tile of 64 queries where these are enough: half of a larger one would stay empty.
-      if (lists.nq <= 64) {
-        filter<64>(lists, steps_[i]);
-      } else {
-        filter<128>(lists, steps_[i]);
-      }
+      filter(lists, steps_[i]);
     }
     finish(queries, begin, lists);
   }
 
-  HitLists start_lists(const ConstTensorView& queries) {
+  KnnHitLists start_lists(const ConstTensorView& queries) {
     const int64_t count = queries.shape()[0];
     const bool l2 = problem_.metric == KnnMetric::kL2;
     auto* const norms = static_cast<double*>(norms_->data());
@@ -440,7 +436,7 @@ class FilteredSearch {
     return {.rows = index_.row_bounds(),
             .queries = bounds,
             .base = base,
-            .hits = static_cast<Hit*>(hits_->data()),
+            .hits = static_cast<KnnHit*>(hits_->data()),
             .counts = static_cast<unsigned*>(counts_->data()),
             .nq = count,
             .capacity = static_cast<int>(capacity_),
@@ -449,25 +445,35 @@ class FilteredSearch {
             .eta = eta};
   }
 
-  template <int kTileM>
-  void filter(const HitLists& lists, int64_t step) {
-    using Math = F16Kind::Math<kTileM, kKnnTileRows>;
-    const int64_t stride = index_.row_stride();
-    const int64_t query_tiles = ceil_div(lists.nq, kTileM);
-    const FilterArgs args = {
-        .queries = {static_cast<const Float16*>(codes_->data()), stride, lists.nq, static_cast<int>(stride)},
-        .gallery = {index_.codes(), stride, index_.size(), static_cast<int>(stride)},
-        .c = index_.c(),
-        .tiles = index_.tile_bounds(),
-        .lists = lists,
-        .tile_step = step,
-        .query_tiles = static_cast<int>(query_tiles),
-        .depth_stages = static_cast<int>(ceil_div(stride, kStageDepth<Float16>))};
-    PANDA_LAUNCH((filter_tiles<Math>), grid_for(query_tiles * ceil_div(index_.tiles(), step), 1),
-                 dim3(Math::kThreads), static_cast<size_t>(kSharedBytes<Math>), device_, args);
+  void filter(const KnnHitLists& lists, int64_t step) {
+    const KnnFilterPass pass = {.queries = static_cast<const Float16*>(codes_->data()),
+                                .gallery = index_.codes(),
+                                .nb = index_.size(),
+                                .d = index_.d(),
+                                .blocks = index_.blocks(),
+                                .c = index_.c(),
+                                .tiles = index_.tile_bounds(),
+                                .lists = lists,
+                                .tile_step = step,
+                                .visits = ceil_div(index_.tiles(), step)};
+    if (tiles_ == KnnTiles::kWarpgroup) {
+      knn_filter_sm90(device_, pass);
+    } else if (lists.nq <= 64) {  // half of a larger tile would stay empty
+      filter_portable<64>(pass);
+    } else {
+      filter_portable<128>(pass);
+    }
   }
 
-  void finish(const ConstTensorView& queries, int64_t first, const HitLists& lists) {
+  template <int kTileM>
+  void filter_portable(const KnnFilterPass& pass) {
+    using Math = F16Kind::Math<kTileM, kKnnTileRows>;
+    const int64_t query_tiles = ceil_div(pass.lists.nq, kTileM);
+    PANDA_LAUNCH((filter_tiles<Math>), grid_for(query_tiles * pass.visits, 1), dim3(Math::kThreads),
+                 static_cast<size_t>(kSharedBytes<Math>), device_, pass, static_cast<int>(query_tiles));
+  }
+
+  void finish(const ConstTensorView& queries, int64_t first, const KnnHitLists& lists) {
     const int64_t at = first * problem_.k;
     const bool f64 = problem_.distances.dtype() == DType::kF64;
     const MeasureArgs args = {.lists = lists,
@@ -523,6 +529,7 @@ class FilteredSearch {
   GpuDevice& device_;
   const GpuKnnIndex& index_;
   const KnnProblem& problem_;
+  KnnTiles tiles_;
   double bound_factor_;
   int64_t capacity_;
   std::vector<int64_t> steps_;
@@ -533,9 +540,19 @@ class FilteredSearch {
 
 }  // namespace
 
+KnnTiles knn_tiles(const GpuProperties& gpu) {
+  const char* wanted = std::getenv("PANDA_KNN_TILES");
+  if (wanted == nullptr || std::strcmp(wanted, "portable") == 0) return KnnTiles::kPortable;
+  PANDA_CHECK(std::strcmp(wanted, "warpgroup") == 0, "PANDA_KNN_TILES is ", printable(wanted),
+              ", expected portable or warpgroup");
+  PANDA_CHECK(gpu.compute_capability == 90, "PANDA_KNN_TILES is warpgroup, but the device is sm_",
+              gpu.compute_capability, ", expected sm_90");
+  return KnnTiles::kWarpgroup;
+}
+
 KnnStatistics knn_filtered_search(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem,
-                                  double bound_factor) {
-  return FilteredSearch(device, index, problem, bound_factor).run();
+                                  KnnTiles tiles, double bound_factor) {
+  return FilteredSearch(device, index, problem, tiles, bound_factor).run();
 }
 
 }  // namespace panda::kernels::PANDA_TARGET

@@ -1,4 +1,4 @@
-// The certified search (knn_filter.cu).
+// The certified search (knn_filter.cu), and what its kernels share.
 #pragma once
 
 #include "kernels/cuda/knn_index.cuh"
@@ -8,10 +8,71 @@ namespace panda::kernels::PANDA_TARGET {
 /// Neighbours up to which the filter keeps lists short enough for shared memory.
 inline constexpr int64_t kKnnFilterMostNeighbours = 64;
 
+/// Whose tiles make the products: what is kept is the same but for products whose rounding differs.
+enum class KnnTiles : uint8_t {
+  kPortable,  ///< mma.sync, sm_75 upward
+  kWarpgroup  ///< wgmma and bulk copies, sm_90 alone (sm90/knn_filter_sm90.cu)
+};
+/// kPortable, or what the variable PANDA_KNN_TILES says: portable or warpgroup, the latter where the device
+/// has it.
+[[nodiscard]] KnnTiles knn_tiles(const GpuProperties& gpu);
+
 /// The search of an index whose filter is kF16, k <= kKnnFilterMostNeighbours. Gives the result of
 /// knn_exact_search, which it falls back on: per query where too much is kept, as a whole if the workspace is
 /// too small for a tile of queries. `bound_factor` as in knn_encode_queries.
 KnnStatistics knn_filtered_search(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem,
-                                  double bound_factor = 1);
+                                  KnnTiles tiles, double bound_factor = 1);
+
+/// A pair that the filter could not discard.
+struct KnnHit {
+  float product;  ///< of the codes
+  uint32_t row;
+};
+
+/// The lists of a chunk of queries, and what bounds a hit's distance.
+struct KnnHitLists {
+  const KnnRowBounds* rows;
+  const KnnQueryBounds* queries;
+  double* base;  ///< nq: tau (1 + 2 eta) - N, rounded up
+  KnnHit* hits;  ///< nq, capacity
+  unsigned* counts;
+  int64_t nq;
+  int capacity;
+  int k;
+  double relative_rounding;  ///< 2 eta of kL2, whose D is off by a share of itself; else 0
+  double eta;
+};
+
+/// One pass over a sample of the gallery's tiles.
+struct KnnFilterPass {
+  const Float16* queries;  ///< codes
+  const Float16* gallery;  ///< codes
+  int64_t nb;
+  int64_t d;
+  int64_t blocks;  ///< of 64 components
+  const float* c;
+  const KnnTileBounds* tiles;
+  KnnHitLists lists;
+  int64_t tile_step;  ///< every tile_step-th tile of the gallery is looked at
+  int64_t visits;     ///< of these there are so many
+};
+
+/// Appends a pair to its query's list; a list that is full only counts on.
+__device__ inline void knn_keep(const KnnFilterPass& pass, int64_t query, int64_t row, float product) {
+  if (row >= pass.nb) return;
+  const unsigned place = atomicAdd(&pass.lists.counts[query], 1U);  // a count has no order
+  if (place < static_cast<unsigned>(pass.lists.capacity))
+    pass.lists.hits[query * pass.lists.capacity + place] = {product, static_cast<uint32_t>(row)};
+}
+
+/// What P - c / unit of a query's pairs is compared with. unit is a power of two: c / unit is exact, and a
+/// fused multiply-add rounds P - c / unit once, which does not move it across a f32 number.
+struct KnnThreshold {
+  float inverse;  ///< 1 / unit
+  float limit;    ///< the least P - c / unit that is kept
+};
+
+/// filter_tiles of sm_90 (sm90/knn_filter_sm90.cu).
+void knn_filter_sm90(GpuDevice& device, const KnnFilterPass& pass);
 
 }  // namespace panda::kernels::PANDA_TARGET

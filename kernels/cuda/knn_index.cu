@@ -82,24 +82,37 @@ struct CodeSums {
   double codes = 0;
   double with_center = 0;
 };
-/// Encodes a row at `scale` (a power of two), zeros up to `stride`; by a whole warp, which all get the sums.
+/// Where a vector's codes go.
+struct CodePlace {
+  Float16* codes;
+  int64_t vector;
+  int64_t blocks;
+  __device__ void put(int64_t i, Float16 code) const {
+    codes[knn_chunk_at(vector, i / 8, blocks) + i % 8] = code;
+  }
+};
+/// Zeros from component `first` on; by a whole warp.
+__device__ void fill_codes(const CodePlace& place, int64_t first) {
+  for (int64_t i = first + threadIdx.x % kWarpThreads; i < place.blocks * kKnnBlockDepth; i += kWarpThreads)
+    place.put(i, Float16{});
+}
+/// Encodes a row at `scale`, a power of two whose inverse is given too; by a whole warp, which all get the
+/// sums.
 template <typename T>
-__device__ CodeSums encode_row(const Centering& how, const T* x, double factor, double scale,
-                               const double* center, Float16* codes, int64_t stride) {
+__device__ CodeSums encode_row(const Centering& how, const T* x, double factor, double scale, double inverse,
+                               const double* center, const CodePlace& place) {
   CodeSums sums;
-  for (int64_t i = threadIdx.x % kWarpThreads; i < stride; i += kWarpThreads) {
-    if (i >= how.d) {
-      codes[i] = Float16{};
-      continue;
-    }
+  for (int64_t i = threadIdx.x % kWarpThreads; i < how.d; i += kWarpThreads) {
     const double y = centered(how, x, factor, i);
-    codes[i] = from_float<Float16>(__double2float_rn(y / scale));
-    const double coded = widened(codes[i]) * scale;
+    const Float16 code = from_float<Float16>(__double2float_rn(y * inverse));
+    place.put(i, code);
+    const double coded = widened(code) * scale;
     sums.squares += y * y;
     sums.errors += (y - coded) * (y - coded);
     sums.codes += coded * coded;
     if (center != nullptr) sums.with_center += y * center[i] * how.inverse;
   }
+  fill_codes(place, how.d);
   return {warp_sum(sums.squares), warp_sum(sums.errors), warp_sum(sums.codes), warp_sum(sums.with_center)};
 }
 
@@ -133,7 +146,7 @@ struct GalleryArgs {
   int64_t rows, padded_rows;
   double center_norm;
   Float16* codes;
-  int64_t stride;
+  int64_t blocks;
   KnnRowBounds* bounds;
   float* c;
 };
@@ -142,12 +155,15 @@ __global__ void __launch_bounds__(kBlockThreads)
     encode_gallery(const T* __restrict__ x, const GalleryArgs args) {
   const int64_t row = thread_index() / kWarpThreads;
   const bool writes = threadIdx.x % kWarpThreads == 0;
-  if (row >= args.rows) {
-    if (writes && row < args.padded_rows) args.c[row] = INFINITY;
+  const CodePlace place = {args.codes, row, args.blocks};
+  if (row >= args.rows) {  // whole warps
+    if (row >= args.padded_rows) return;
+    fill_codes(place, 0);
+    if (writes) args.c[row] = INFINITY;
     return;
   }
-  const CodeSums sums = encode_row(args.how, x + row * args.how.d, factor_of(args.how, row), 1, nullptr,
-                                   args.codes + row * args.stride, args.stride);
+  const CodeSums sums =
+      encode_row(args.how, x + row * args.how.d, factor_of(args.how, row), 1, 1, nullptr, place);
   if (!writes) return;
   const double eta = knn_eta(args.how.d);
   const double norm = sqrt(sums.squares) * (1 + eta);
@@ -181,27 +197,31 @@ __global__ void __launch_bounds__(kKnnTileRows)
 struct QueryArgs {
   Centering how;
   KnnMetric metric;
-  int64_t rows;
+  int64_t rows, padded_rows;
   double center_norm;
   const double* center;  ///< other metrics than kL2: N is -<y, center>
   double gamma;
   double bound_factor;
   Float16* codes;
-  int64_t stride;
+  int64_t blocks;
   KnnQueryBounds* bounds;
 };
 template <typename T>
 __global__ void __launch_bounds__(kBlockThreads)
     encode_queries(const T* __restrict__ x, const QueryArgs args) {
   const int64_t row = thread_index() / kWarpThreads;
-  if (row >= args.rows) return;  // whole warps
+  const CodePlace place = {args.codes, row, args.blocks};
+  if (row >= args.rows) {  // whole warps
+    if (row < args.padded_rows) fill_codes(place, 0);
+    return;
+  }
   const bool l2 = args.metric == KnnMetric::kL2;
   const double factor = factor_of(args.how, row);
   const int exponent = knn_scale_exponent(largest_bits(args.how, x + row * args.how.d, factor));
   const bool filters = exponent > -kMaxScaleExponent && exponent < kMaxScaleExponent;
   const double scale = __longlong_as_double(static_cast<long long>(1023 + (filters ? exponent : 0)) << 52);
-  const CodeSums sums = encode_row(args.how, x + row * args.how.d, factor, scale, args.center,
-                                   args.codes + row * args.stride, args.stride);
+  const CodeSums sums =
+      encode_row(args.how, x + row * args.how.d, factor, scale, 1 / scale, args.center, place);
   if (threadIdx.x % kWarpThreads != 0) return;
   const double eta = knn_eta(args.how.d);
   const double norm = sqrt(sums.squares) * (1 + eta);
@@ -303,7 +323,7 @@ void GpuKnnIndex::find_scale(GpuDevice& device, const ConstTensorView& rows) {
 }
 
 void GpuKnnIndex::encode(GpuDevice& device, const ConstTensorView& rows) {
-  codes_ = allocate(device, checked_mul(size_, row_stride()), sizeof(Float16));
+  codes_ = allocate(device, code_count(size_), sizeof(Float16));
   row_bounds_ = allocate(device, size_, sizeof(KnnRowBounds));
   c_ = allocate(device, tiles() * kKnnTileRows, sizeof(float));
   tile_bounds_ = allocate(device, tiles(), sizeof(KnnTileBounds));
@@ -315,7 +335,7 @@ void GpuKnnIndex::encode(GpuDevice& device, const ConstTensorView& rows) {
       .padded_rows = tiles() * kKnnTileRows,
       .center_norm = center_norm_,
       .codes = static_cast<Float16*>(codes_->data()),
-      .stride = row_stride(),
+      .blocks = blocks(),
       .bounds = bounds,
       .c = static_cast<float*>(c_->data())};
   with_vector_type(rows.dtype(), [&](auto element) {
@@ -332,23 +352,25 @@ void knn_encode_queries(GpuDevice& device, const GpuKnnIndex& index, const KnnPr
                         Float16* codes, KnnQueryBounds* bounds) {
   const bool l2 = problem.metric == KnnMetric::kL2;
   const int64_t rows = queries.shape()[0];
+  const int64_t padded_rows = round_up(rows, kKnnTileRows);
   const bool whole = l2 && queries.dtype() == DType::kU8 && problem.gallery.dtype() == DType::kU8;
   const QueryArgs args = {
       .how = {l2 ? index.center() : nullptr, problem.metric == KnnMetric::kCosine ? norms : nullptr,
               1 / index.scale(), index.d()},
       .metric = problem.metric,
       .rows = rows,
+      .padded_rows = padded_rows,
       .center_norm = index.center_norm(),
       .center = l2 ? nullptr : index.center(),
-      .gamma = product_error(index.row_stride(), whole),
+      .gamma = product_error(index.blocks() * kKnnBlockDepth, whole),
       .bound_factor = bound_factor,
       .codes = codes,
-      .stride = index.row_stride(),
+      .blocks = index.blocks(),
       .bounds = bounds};
   with_vector_type(queries.dtype(), [&](auto element) {
     using T = decltype(element);
-    PANDA_LAUNCH((encode_queries<T>), grid_for(rows, kBlockThreads / kWarpThreads), dim3(kBlockThreads), 0,
-                 device, queries.data<T>(), args);
+    PANDA_LAUNCH((encode_queries<T>), grid_for(padded_rows, kBlockThreads / kWarpThreads),
+                 dim3(kBlockThreads), 0, device, queries.data<T>(), args);
   });
 }
 

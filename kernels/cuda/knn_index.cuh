@@ -12,6 +12,20 @@ namespace panda::kernels::PANDA_TARGET {
 /// Gallery rows that share a radius and a reach: those of a tile of the filter.
 inline constexpr int kKnnTileRows = 128;
 
+/// Codes lie as the filter reads them: tiles of 128 vectors, of these blocks of 64 components, of these the
+/// vectors' 128 bytes one after another, in which chunk c (16 bytes) of vector r lies in place c ^ (r % 8),
+/// as swizzled_operand of ptx_sm90.cuh wants it. Zeros after the last component and after the last vector.
+inline constexpr int kKnnBlockDepth = 64;
+inline constexpr int kKnnBlockBytes = kKnnTileRows * kKnnBlockDepth * 2;
+
+/// Place of a vector's chunk of 8 components among codes of `blocks` blocks a tile, in f16.
+__host__ __device__ inline int64_t knn_chunk_at(int64_t vector, int64_t chunk, int64_t blocks) {
+  constexpr int kChunk = 8;
+  const int64_t row = vector % kKnnTileRows;
+  const int64_t block = vector / kKnnTileRows * blocks + chunk / kChunk;
+  return (block * kKnnTileRows + row) * kKnnBlockDepth + ((chunk ^ row) & (kChunk - 1)) * kChunk;
+}
+
 struct KnnRowBounds {
   double c;      ///< rounded down
   double error;  ///< e: of the codes, and of D itself
@@ -53,8 +67,12 @@ class GpuKnnIndex final : public KnnIndex {
   [[nodiscard]] bool automatic() const { return automatic_; }
   [[nodiscard]] int64_t size() const { return size_; }
   [[nodiscard]] int64_t d() const { return d_; }
-  /// f16 from one row's codes to the next one's: d rounded up to 16 bytes, with zeros.
-  [[nodiscard]] int64_t row_stride() const { return round_up(d_, kPackOf<Float16>); }
+  /// Blocks of 64 components of each tile.
+  [[nodiscard]] int64_t blocks() const { return ceil_div(d_, kKnnBlockDepth); }
+  /// f16 that the codes of so many vectors take.
+  [[nodiscard]] int64_t code_count(int64_t vectors) const {
+    return checked_mul(round_up(vectors, kKnnTileRows), blocks() * kKnnBlockDepth);
+  }
   [[nodiscard]] int64_t tiles() const { return ceil_div(size_, kKnnTileRows); }
   /// kCosine: sqrt(S(x^2)) of each row.
   [[nodiscard]] const double* norms() const { return static_cast<const double*>(norms_->data()); }
@@ -95,7 +113,7 @@ struct KnnQueryBounds {
   double epsilon;    ///< m (e + gamma b): times a row's norm
   double unit;       ///< m times the codes' scale; 0: this query cannot be filtered
 };
-/// codes: nq, index.row_stride() · bounds: nq · norms: those of queries for kCosine. `bound_factor`: 1; less
+/// codes: index.code_count(nq) · bounds: nq · norms: those of queries for kCosine. `bound_factor`: 1; less
 /// makes the certificate false, for a test of the tests.
 void knn_encode_queries(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem,
                         const ConstTensorView& queries, const double* norms, double bound_factor,

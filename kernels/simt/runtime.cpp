@@ -142,6 +142,7 @@ void Runtime::suspend() {
 void Runtime::end_thread() {
   Thread& self = *current;
   if (!self.copies.empty()) fail(self.copies.front().site, "the thread ended before cp_async_wait");
+  if (!self.products.empty()) fail(self.products.front().site, "the thread ended before wgmma_wait");
   self.state = ThreadState::kDone;
   --live;
   idle_yields = 0;
@@ -200,6 +201,8 @@ void Runtime::start_block(dim3 block) {
     thread.state = ThreadState::kReady;
     thread.copy_groups = 0;
     thread.copies.clear();
+    thread.product_groups = 0;
+    thread.products.clear();
     ready.push(thread);
     if (++index.x == block.x) {
       index.x = 0;
@@ -213,6 +216,8 @@ void Runtime::start_block(dim3 block) {
   at_barrier = 0;
   barrier_votes = 0;
   idle_yields = 0;
+  bulk_copies.clear();
+  bulk_random = seed;
   for (SharedVariable& variable : shared) variable.live = false;
   if (dynamic != nullptr) std::memset(dynamic->data(), poison, dynamic->bytes());
   race::block_started(threads.size());
@@ -220,6 +225,11 @@ void Runtime::start_block(dim3 block) {
 
 void Runtime::finish_block() {
   race::report();
+  if (!bulk_copies.empty()) {
+    throw InternalError(text(launch_name(), "block ", index_text(blockIdx), ": ",
+                             site_name(bulk_copies.front().site),
+                             ": the block ended before its bytes arrived"));
+  }
   for (const SharedVariable& variable : shared) {
     const std::string damage = variable.block.damage();
     if (!damage.empty()) {

@@ -1,6 +1,7 @@
 // The emulator's inside: the block that runs, its threads, and who runs next. Kernels see emulator.h.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -26,6 +27,26 @@ struct PendingCopy {
   Site site;
 };
 
+/// A bulk_copy under way, of the block.
+struct PendingBulkCopy {
+  unsigned char* destination;
+  const unsigned char* source;
+  unsigned bytes;
+  unsigned long long* barrier;
+  Site site;
+};
+
+/// A thread's share of a wgmma_f16 under way.
+struct PendingProduct {
+  float* d;
+  const unsigned char* a;
+  const unsigned char* b;
+  bool add;
+  int group;                    ///< number of the thread's groups that were closed before it
+  std::array<float, 64> saved;  ///< of the first one of its sums: these; of the others filled when it is done
+  Site site;
+};
+
 enum class ThreadState : uint8_t { kReady, kAtBarrier, kAtRendezvous, kDone };
 
 struct Warp;
@@ -42,6 +63,9 @@ struct Thread {
   void* operands = nullptr;
   int copy_groups = 0;
   std::vector<PendingCopy> copies;
+  int product_groups = 0;
+  int wait_newest = 0;  ///< groups that its wgmma_wait leaves under way
+  std::vector<PendingProduct> products;
 };
 
 /// Lanes that have come to one rendezvous.
@@ -125,6 +149,8 @@ struct Runtime {
   int barrier_result = 0;
   Site barrier_site = {};
   int idle_yields = 0;  ///< since anything but a yield happened
+  std::vector<PendingBulkCopy> bulk_copies;
+  uint64_t bulk_random = 0;  ///< draws which of them arrives
   std::vector<SharedVariable> shared;
   std::unique_ptr<GuardedBlock> dynamic;
   std::exception_ptr error;

@@ -11,6 +11,7 @@
 #include "kernels/simt/atomics.h"
 #include "kernels/simt/emulator.h"
 #include "kernels/simt/launch.h"
+#include "kernels/simt/ptx_sm90_twins.h"
 #include "kernels/simt/ptx_twins.h"
 #include "kernels/simt/vector_types.h"
 #include "kernels/simt/warp.h"

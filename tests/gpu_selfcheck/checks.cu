@@ -197,6 +197,55 @@ struct ProductTf32 {
   }
 };
 
+/// A warpgroup product: a thread's row of b, and of a by the first 64, 32 components
+/// of both; eight of a thread's sums.
+struct WarpgroupProduct {
+  __device__ void operator()(const Operands& x, Results& r) const {
+    constexpr int kBytes = 64 * 128 + 128 * 128;
+    PANDA_SHARED(unsigned char, room, [1024 + kBytes]);
+    unsigned char* const a =
+        room + (1024 - static_cast<int>(reinterpret_cast<uintptr_t>(room) % 1024)) % 1024;
+    unsigned char* const b = a + 64 * 128;
+    const int t = static_cast<int>(threadIdx.x);
+    for (int k = 0; k < 64; ++k) {
+      const Float16 value =
+          from_float<Float16>(k < 32 ? __uint_as_float(x.in[k % 8]) * static_cast<float>(k / 8 - 1) : 0.0f);
+      const int at = t * 128 + ((k / 8) ^ (t % 8)) * 16 + k % 8 * 2;
+      *reinterpret_cast<Float16*>(b + at) = value;
+      if (t < 64) *reinterpret_cast<Float16*>(a + at) = value;
+    }
+    fence_async_proxy();
+    __syncthreads();
+    float d[64];
+    wgmma_fence();
+    wgmma_f16(d, a, b, false);
+    wgmma_f16(d, a + 32, b + 32, true);
+    wgmma_commit();
+    wgmma_wait<0>();
+    for (int i = 0; i < 8; ++i) r.put(d[i * 8 + (i * 3) % 8] + 0.0f);
+  }
+};
+/// Rows of 32 bytes by bulk copies, two phases of one barrier.
+struct BulkCopies {
+  __device__ void operator()(const Operands& x, Results& r) const {
+    PANDA_SHARED(uint32_t, rows, [kBlockThreads][kInputWords]);
+    PANDA_SHARED(MBarrier, barrier, [1]);
+    const unsigned t = threadIdx.x;
+    if (t == 0) {
+      mbarrier_init(barrier, kBlockThreads);
+      mbarrier_fence_init();
+    }
+    __syncthreads();
+    for (unsigned phase = 0; phase < 2; ++phase) {
+      mbarrier_arrive_expect(barrier, 32);
+      bulk_copy(rows[(t + 5 * phase) % kBlockThreads], x.in, 32, barrier);
+      mbarrier_wait(barrier, phase);
+      for (unsigned i = 0; i < 4; ++i) r.put(rows[(t + 37) % kBlockThreads][2 * i + phase]);
+      __syncthreads();
+    }
+  }
+};
+
 /// Totals that do not depend on the order; out[] of a block's first thread, which the host zeroed.
 __global__ void run_atomics(const uint32_t* in, uint32_t* out) {
   const unsigned thread = blockIdx.x * blockDim.x + threadIdx.x;
@@ -265,6 +314,10 @@ const std::vector<Check>& selfchecks() {
       {"mma bf16, integers", Inputs::kSmallIntegers, Comparison::kBits, 0, 80,
        launch_check<Product16<BFloat16, false>>},
       {"mma tf32, integers", Inputs::kSmallIntegers, Comparison::kBits, 0, 80, launch_check<ProductTf32>},
+      {"wgmma f16, integers", Inputs::kSmallIntegers, Comparison::kBits, 0, 90,
+       launch_check<WarpgroupProduct>},
+      {"bulk copies, barriers in memory", Inputs::kAnyBits, Comparison::kBits, 0, 90,
+       launch_check<BulkCopies>},
       // Of positive numbers, so that a sum's error stays small beside it. The order of a tensor core's sum is
       // its own, and it cuts where the emulator rounds: 32 terms of at most one f32 unit each.
       {"mma f16, sums", Inputs::kPositive, Comparison::kFloats, 32 * 0x1p-23, 75,

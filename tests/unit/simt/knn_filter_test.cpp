@@ -24,6 +24,7 @@ struct Options {
   KnnMetric metric = KnnMetric::kL2;
   double bound_factor = 1;
   int64_t workspace_bytes = KnnOptions{}.workspace_bytes;
+  KnnTiles tiles = KnnTiles::kPortable;
 };
 
 /// The first nq rows of `all` against the others.
@@ -39,7 +40,7 @@ Found filtered(const Tensor& all, int64_t nq, const Options& options) {
   found.statistics = knn_filtered_search(device, index,
                                          {"test", queries, rows, options.metric, index.norms(), options.k,
                                           distances, indices, options.workspace_bytes},
-                                         options.bound_factor);
+                                         options.tiles, options.bound_factor);
   found.answer = knn_answer(clone_to(distances, host()), clone_to(indices, host()));
   return found;
 }
@@ -57,14 +58,23 @@ KnnAnswer expected(const Tensor& all, int64_t nq, const Options& options) {
   return knn_answer(distances, indices);
 }
 
+constexpr KnnTiles kAllTiles[] = {KnnTiles::kPortable, KnnTiles::kWarpgroup};
+
 TEST(GpuKnnFilter, IsExactOnDataMadeToBreakIt) {
   for (const KnnData data : kAllKnnData) {
     for (const KnnMetric metric : {KnnMetric::kL2, KnnMetric::kCosine, KnnMetric::kInnerProduct}) {
       for (const int64_t d : {2, 19}) {
-        const Tensor all = make_knn_data(data, 20 + 450, d, static_cast<uint64_t>(d));
+        const Tensor all = make_knn_data(data, 20 + 400, d, static_cast<uint64_t>(d));
         const Options options{.k = d == 2 ? 1 : 7, .metric = metric};
-        EXPECT_TRUE(filtered(all, 20, options).answer == expected(all, 20, options))
-            << "data " << static_cast<int>(data) << " d=" << d << " " << knn_metric_name(metric);
+        const KnnAnswer right = expected(all, 20, options);
+        for (const KnnTiles tiles : kAllTiles) {
+          if (tiles == KnnTiles::kWarpgroup && metric == KnnMetric::kCosine) continue;  // to save time
+          Options with = options;
+          with.tiles = tiles;
+          EXPECT_TRUE(filtered(all, 20, with).answer == right)
+              << "data " << static_cast<int>(data) << " d=" << d << " " << knn_metric_name(metric)
+              << " tiles " << static_cast<int>(tiles);
+        }
       }
     }
   }
@@ -133,6 +143,24 @@ TEST(GpuKnnFilter, GivesTheSameBitsInASmallWorkspace) {
   const Found without = filtered(all, 200, {.k = 2, .workspace_bytes = 50 << 10});
   EXPECT_EQ(without.statistics.filter, KnnFilter::kNone);
   EXPECT_TRUE(without.answer == once.answer);
+}
+
+/// Shapes at which warpgroups take other ways: queries that stay in shared memory or come with each block,
+/// more tiles than stages, a second tile of queries that is empty, a last step in the middle of a block.
+TEST(GpuKnnFilter, WarpgroupsKeepWhatTheOtherTilesKeep) {
+  struct Shape {
+    int64_t nq, nb, d;
+  };
+  for (const Shape& shape :
+       {Shape{300, 700, 40}, Shape{20, 1500, 130}, Shape{5, 520, 300}, Shape{130, 300, 600}}) {
+    const Tensor all = make_knn_data(KnnData::kNormal, shape.nq + shape.nb, shape.d, 11);
+    const Found portable = filtered(all, shape.nq, {.k = 3});
+    const Found warpgroup = filtered(all, shape.nq, {.k = 3, .tiles = KnnTiles::kWarpgroup});
+    EXPECT_TRUE(portable.answer == warpgroup.answer) << "d=" << shape.d;
+    EXPECT_EQ(warpgroup.statistics.rescanned_rows, 0);
+    EXPECT_EQ(warpgroup.statistics.survivors, portable.statistics.survivors) << "d=" << shape.d;
+    EXPECT_TRUE(portable.answer == expected(all, shape.nq, {.k = 3})) << "d=" << shape.d;
+  }
 }
 
 /// Wrong rows of searches whose error bound is multiplied by `factor`. Few dimensions: there the errors of a
