@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
 namespace panda::anomaly {
@@ -36,6 +37,15 @@ class MemberTensors final : public NamedTensors {
   const NamedTensors* own_;
 };
 
+/// The first stage with a tensor in `own`; behind the last if there is none.
+int first_own_stage(const nn::ResnetConfig& config, const NamedTensors& own) {
+  int first = nn::kResnetStages + 1;
+  for (const nn::ParameterInfo& info : nn::resnet_parameters(config)) {
+    if (own.contains(info.name)) first = std::min(first, nn::resnet_stage_of(info.name));
+  }
+  return first;
+}
+
 AdaptedOptions read_options(const FittedModelFile& file) {
   AdaptedOptions options;
   options.method = file.method();
@@ -57,13 +67,18 @@ bool is_adapted_method(const std::string& method) {
   return std::any_of(kMethods.begin(), kMethods.end(), [&](const char* known) { return method == known; });
 }
 
-Adapted::Adapted(AdaptedOptions options, std::vector<Member> members, int64_t training_count,
-                 std::vector<double> calibration_scores)
+Adapted::Adapted(AdaptedOptions options, std::unique_ptr<nn::Resnet> network, std::vector<Member> members,
+                 int64_t training_count, std::vector<double> calibration_scores)
     : options_(std::move(options)),
+      network_(std::move(network)),
       members_(std::move(members)),
       training_count_(training_count),
       calibration_scores_(std::move(calibration_scores)) {
-  PANDA_CHECK(!members_.empty(), options_.method, ": a model without a network");
+  const auto member_count = static_cast<int64_t>(members_.size());
+  PANDA_CHECK(network_ != nullptr && member_count == network_->copies(), options_.method, ": ", member_count,
+              " members, expected one for each copy of the network");
+  PANDA_CHECK(!options_.by_logit || member_count == 1, options_.method, ": ", member_count,
+              " members that score by a logit, expected 1");
   for (const Member& member : members_) {
     PANDA_CHECK(member.scale > 0, options_.method, ": a scale of ", member.scale, ", expected above 0");
     PANDA_CHECK(options_.by_logit != member.scorer.has_value(), options_.method,
@@ -90,32 +105,31 @@ std::string Adapted::threshold_text(const Threshold& threshold) const {
   return threshold_meaning(threshold, "that the training did not see");
 }
 
-std::vector<double> Adapted::member_scores(const Member& member, const data::Batch& batch,
-                                           const data::ImageSet& images) const {
-  std::vector<double> scores;
+std::vector<double> Adapted::batch_scores(const data::Batch& batch, const data::ImageSet& images) const {
   if (options_.by_logit) {
     nn::ResnetRequest request;
     request.logits = true;
-    const Tensor logits = clone_to(member.network->forward(batch.images, request).logits, host(), "logits");
+    const Tensor logits = clone_to(network_->forward(batch.images, request).logits, host(), "logits");
     check_finite(logits, batch, images);
-    scores.assign(logits.data<float>(), logits.data<float>() + logits.numel());
-  } else {
-    const Tensor features = member.network->features(batch.images);
-    check_finite(features, batch, images);
-    scores = member.scorer->score(features);
+    std::vector<double> scores(logits.data<float>(), logits.data<float>() + logits.numel());
+    for (double& score : scores) score /= members_.front().scale;
+    return scores;
   }
-  for (double& score : scores) score /= member.scale;
-  return scores;
+  const std::vector<Tensor> features = network_->features_of_copies(batch.images);
+  std::vector<double> largest(batch.indices.size(), -INFINITY);
+  for (size_t m = 0; m < members_.size(); ++m) {
+    check_finite(features[m], batch, images);
+    const std::vector<double> scores = members_[m].scorer->score(features[m]);
+    for (size_t i = 0; i < scores.size(); ++i)
+      largest[i] = std::max(largest[i], scores[i] / members_[m].scale);
+  }
+  return largest;
 }
 
 void Adapted::score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
                          Progress* progress) const {
   for_each_batch(images, options_.transform, extract, progress, [&](const data::Batch& batch) {
-    std::vector<double> scores = member_scores(members_.front(), batch, images);
-    for (size_t m = 1; m < members_.size(); ++m) {
-      const std::vector<double> others = member_scores(members_[m], batch, images);
-      for (size_t i = 0; i < scores.size(); ++i) scores[i] = std::max(scores[i], others[i]);
-    }
+    const std::vector<double> scores = batch_scores(batch, images);
     for (size_t i = 0; i < scores.size(); ++i)
       sink({batch.indices[i], scores[i], std::nullopt, std::nullopt});
   });
@@ -181,11 +195,12 @@ Adapted Adapted::load(Device& device, const FittedModelFile& file) {
     nn::ResnetConfig config = feature_config(shared, options.transform);
     if (options.by_logit) config.class_count = 1;
     const DType reference_dtype = options.score.rule == ScoreRule::kCenter ? DType::kF64 : DType::kF32;
+    auto network = std::make_unique<nn::Resnet>(device, config, shared);
     std::vector<Member> members;
     for (int64_t m = 0; m < count; ++m) {
       const PrefixedTensors own(file.tensors(), member_prefix(m));
+      if (m > 0) network->add_copy(MemberTensors(shared, own), first_own_stage(config, own));
       Member member;
-      member.network = std::make_unique<nn::Resnet>(device, config, MemberTensors(shared, own));
       member.scale = scales.data<double>()[m];
       if (!options.by_logit) {
         const Tensor reference = file.load(reference_name(m), reference_dtype, 2);
@@ -198,7 +213,8 @@ Adapted Adapted::load(Device& device, const FittedModelFile& file) {
       }
       members.push_back(std::move(member));
     }
-    return {std::move(options), std::move(members), file.integer_field("training_count", 1, INT64_MAX),
+    return {std::move(options), std::move(network), std::move(members),
+            file.integer_field("training_count", 1, INT64_MAX),
             std::vector<double>(scores.data<double>(), scores.data<double>() + scores.numel())};
   } catch (const InvalidArgument& error) {
     throw FormatError(file.source(), error.what());

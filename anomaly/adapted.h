@@ -7,6 +7,7 @@
 //
 // where score_t is a rule of anomaly/scoring.h on the member's features, or the logit of its head
 // (panda-oe), and scale_t = 1 but for SES. The model holds the adapted networks: scoring needs nothing else.
+// Members share the frozen stages, which run once per image (nn/resnet.h, add_copy).
 //
 // Threshold: from normal images that the training did not see (docs/decisions/adaptation.md). The network
 // knows the others, so their scores are too low, and leaving one out of the gallery does not help.
@@ -38,13 +39,13 @@ struct AdaptedOptions {
 class Adapted final : public Detector {
  public:
   struct Member {
-    std::unique_ptr<nn::Resnet> network;
     std::optional<FeatureScorer> scorer;  ///< nothing with by_logit
     double scale = 1;
   };
+  /// network: its copies are the members, in their order; one alone with by_logit.
   /// calibration_scores: of normal images that the training did not see, in any order; may be empty.
-  Adapted(AdaptedOptions options, std::vector<Member> members, int64_t training_count,
-          std::vector<double> calibration_scores);
+  Adapted(AdaptedOptions options, std::unique_ptr<nn::Resnet> network, std::vector<Member> members,
+          int64_t training_count, std::vector<double> calibration_scores);
 
   /// Of a file that `save` wrote. Throws FormatError.
   [[nodiscard]] static Adapted load(Device& device, const FittedModelFile& file);
@@ -56,9 +57,7 @@ class Adapted final : public Detector {
   [[nodiscard]] std::string method() const override { return options_.method; }
   [[nodiscard]] std::string description() const override;
   [[nodiscard]] const data::ImageTransform& transform() const override { return options_.transform; }
-  [[nodiscard]] const nn::ResnetConfig& architecture() const override {
-    return members_.front().network->config();
-  }
+  [[nodiscard]] const nn::ResnetConfig& architecture() const override { return network_->config(); }
   [[nodiscard]] int64_t training_count() const override { return training_count_; }
   void score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
                   Progress* progress) const override;
@@ -68,15 +67,17 @@ class Adapted final : public Detector {
 
   [[nodiscard]] const AdaptedOptions& options() const { return options_; }
   [[nodiscard]] const std::vector<Member>& members() const { return members_; }
+  [[nodiscard]] nn::Resnet& network() const { return *network_; }
   /// Rising.
   [[nodiscard]] const std::vector<double>& calibration_scores() const { return calibration_scores_; }
 
  private:
-  /// A member's scores of a batch, its scale included.
-  [[nodiscard]] std::vector<double> member_scores(const Member& member, const data::Batch& batch,
-                                                  const data::ImageSet& images) const;
+  /// A batch's scores, scales included.
+  [[nodiscard]] std::vector<double> batch_scores(const data::Batch& batch,
+                                                 const data::ImageSet& images) const;
 
   AdaptedOptions options_;
+  std::unique_ptr<nn::Resnet> network_;
   std::vector<Member> members_;
   int64_t training_count_ = 0;
   std::vector<double> calibration_scores_;

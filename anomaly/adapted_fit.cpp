@@ -239,16 +239,17 @@ void AdaptedFit::observe() {
   row.auroc = auroc(current_scores(*test_trunk_, images), labels).value_or(LogRow::kAbsent);
 }
 
-Tensor AdaptedFit::final_features(nn::Resnet& network) {
+Tensor AdaptedFit::final_features() {
   if (trunk_->exact()) {
     return current_features(*network_, *trunk_, all_images(), options_.adaptation.batch_size,
                             "extracting adapted features", progress_);
   }
   ExtractOptions extract = extract_;
   extract.stage = "extracting adapted features";
-  Tensor features = extract_features(network, training_, options_.model.transform, extract, progress_);
-  network.release_activations();
-  return features;
+  nn::ResnetConfig config = network_->config();
+  config.class_count = 0;
+  nn::Resnet network(device_, config, *network_);
+  return extract_features(network, training_, options_.model.transform, extract, progress_);
 }
 
 double AdaptedFit::scale_of(const Tensor& features, const FeatureScorer& scorer) const {
@@ -279,15 +280,12 @@ double AdaptedFit::scale_of(const Tensor& features, const FeatureScorer& scorer)
 
 Adapted::Member AdaptedFit::make_member(std::vector<double>& calibration) {
   const AdaptedOptions& model = options_.model;
-  nn::ResnetConfig config = network_->config();
-  config.class_count = model.by_logit ? method_.class_count : 0;
   Adapted::Member member;
-  member.network = std::make_unique<nn::Resnet>(device_, config, *network_);
   std::vector<double> scores;
   if (model.by_logit) {
     scores = held_out_.empty() ? std::vector<double>() : current_scores(*trunk_, held_out_);
   } else {
-    const Tensor features = final_features(*member.network);
+    const Tensor features = final_features();
     if (model.score.rule == ScoreRule::kCenter) {
       member.scorer.emplace(device_, exact_center_.reshaped({1, exact_center_.numel()}), model.score);
       if (!held_out_.empty()) scores = member.scorer->score(rows_of(features, held_out_));
@@ -309,15 +307,23 @@ Adapted::Member AdaptedFit::make_member(std::vector<double>& calibration) {
 void AdaptedFit::finish() {
   member_values_ = adaptation_->snapshots();
   if (member_values_.empty()) member_values_.push_back(trained_values(*network_));
+  nn::ResnetConfig config = network_->config();
+  config.class_count = options_.model.by_logit ? method_.class_count : 0;
+  std::unique_ptr<nn::Resnet> network;
   std::vector<double> calibration;
   std::vector<Adapted::Member> members;
   for (const std::map<std::string, Tensor>& values : member_values_) {
     set_trained_values(*network_, values);
+    if (network == nullptr) {
+      network = std::make_unique<nn::Resnet>(device_, config, *network_);
+    } else {
+      network->add_copy(*network_, network_->first_trainable_stage());
+    }
     members.push_back(make_member(calibration));
   }
   set_trained_values(*network_, member_values_.front());  // what `save` writes as the first member
-  model_ =
-      std::make_unique<Adapted>(options_.model, std::move(members), training_.size(), std::move(calibration));
+  model_ = std::make_unique<Adapted>(options_.model, std::move(network), std::move(members), training_.size(),
+                                     std::move(calibration));
 }
 
 void AdaptedFit::save(const std::string& path) const {

@@ -103,7 +103,7 @@ class AdaptedFit {
   /// The member of the network as it is now; adds its scores of the held-out images to `calibration`.
   [[nodiscard]] Adapted::Member make_member(std::vector<double>& calibration);
   [[nodiscard]] double scale_of(const Tensor& features, const FeatureScorer& scorer) const;
-  [[nodiscard]] Tensor final_features(nn::Resnet& network);
+  [[nodiscard]] Tensor final_features();
 
   Device& device_;
   const data::ImageSet& training_;

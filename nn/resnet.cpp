@@ -1,5 +1,6 @@
 #include "nn/resnet.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "nn/fold.h"
@@ -107,24 +108,50 @@ ValueId append_block(Builder& builder, const ResnetConfig& config, ValueId x, in
   return builder.conv(y, {block + "conv2", block + "bn2", out, inner, 3, 1}, true, shortcut);
 }
 
+/// The first convolution and the pooling after it.
+ValueId append_stem(Builder& builder, InferenceProgram& program, const ResnetConfig& config,
+                    const NamedTensors& parameters) {
+  const ValueId value = builder.stem(0, {"conv1", "bn1", config.stem_channels, config.input_channels, 7, 2},
+                                     stored_input_channels(parameters, config));
+  return program.max_pool2d(value, {3, 3, 2, 2, 1, 1});
+}
+
+ValueId append_stage(Builder& builder, const ResnetConfig& config, ValueId x, int stage) {
+  for (int64_t index = 0; index < config.depths[static_cast<size_t>(stage)]; ++index)
+    x = append_block(builder, config, x, stage, index);
+  return x;
+}
+
 }  // namespace
 
 Resnet::Resnet(Device& device, const ResnetConfig& config, const NamedTensors& parameters)
     : config_(config), program_(device, config.input_channels) {
   Builder builder(program_, parameters);
-  ValueId value = builder.stem(0, {"conv1", "bn1", config.stem_channels, config.input_channels, 7, 2},
-                               stored_input_channels(parameters, config));
-  value = program_.max_pool2d(value, {3, 3, 2, 2, 1, 1});
-  for (int stage = 0; stage < kResnetStages; ++stage) {
-    for (int64_t index = 0; index < config.depths[static_cast<size_t>(stage)]; ++index) {
-      value = append_block(builder, config, value, stage, index);
-    }
-    stage_values_[static_cast<size_t>(stage)] = value;
-  }
+  ValueId value = stem_value_ = append_stem(builder, program_, config, parameters);
+  for (int stage = 0; stage < kResnetStages; ++stage)
+    value = stage_values_[static_cast<size_t>(stage)] = append_stage(builder, config, value, stage);
   feature_value_ = program_.global_avg_pool2d(value);
   if (config.class_count > 0) {
     logit_value_ = builder.linear(feature_value_, "fc", config.class_count, config.feature_channels());
   }
+}
+
+void Resnet::add_copy(const NamedTensors& parameters, int first_stage) {
+  PANDA_CHECK(first_stage >= 0 && first_stage <= kResnetStages + 1, "add_copy: from stage ", first_stage,
+              ", expected 0 to ", kResnetStages + 1);
+  Builder builder(program_, parameters);
+  ValueId value = stem_value_;
+  if (first_stage == 0) value = append_stem(builder, program_, config_, parameters);
+  if (first_stage > 1) value = stage_values_[static_cast<size_t>(first_stage - 2)];
+  for (int stage = std::max(0, first_stage - 1); stage < kResnetStages; ++stage)
+    value = append_stage(builder, config_, value, stage);
+  copy_features_.push_back(program_.global_avg_pool2d(value));
+}
+
+std::vector<Tensor> Resnet::features_of_copies(const ConstTensorView& images) {
+  std::vector<ValueId> outputs = {feature_value_};
+  outputs.insert(outputs.end(), copy_features_.begin(), copy_features_.end());
+  return program_.run(images, outputs);
 }
 
 std::vector<ValueId> Resnet::outputs_of(const ResnetRequest& request) const {

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <optional>
+#include <vector>
 
 #include "nn/inference_program.h"
 #include "nn/resnet_config.h"
@@ -48,6 +49,16 @@ class Resnet {
   /// The pooled features alone: N,D.
   [[nodiscard]] Tensor features(const ConstTensorView& images);
 
+  /// Appends a copy of the network that differs from it in stages first_stage..4 alone (1..4 for
+  /// layer1..layer4; 0: in the stem too; 5: nowhere), which are loaded from `parameters` as the constructor
+  /// loads. All before is shared, in memory and in features_of_copies. Throws FormatError as the constructor.
+  void add_copy(const NamedTensors& parameters, int first_stage);
+  /// The network itself counts.
+  [[nodiscard]] int64_t copies() const { return 1 + static_cast<int64_t>(copy_features_.size()); }
+  /// Pooled features, N,D, of the network and of each copy in the order of add_copy: the bits that each would
+  /// give as a network of its own, but what they share is computed once.
+  [[nodiscard]] std::vector<Tensor> features_of_copies(const ConstTensorView& images);
+
   /// Bytes on the device that a forward pass on `batch` images of this size takes beside the parameters
   /// and the kernels' own scratch, known before the run.
   [[nodiscard]] int64_t activation_bytes(int64_t batch, int64_t height, int64_t width,
@@ -63,8 +74,10 @@ class Resnet {
 
   ResnetConfig config_;
   InferenceProgram program_;
+  ValueId stem_value_ = 0;
   std::array<ValueId, kResnetStages> stage_values_{};
   ValueId feature_value_ = 0;
+  std::vector<ValueId> copy_features_;
   std::optional<ValueId> logit_value_;
 };
 

@@ -193,6 +193,11 @@ std::vector<ParameterInfo> resnet_parameters(const ResnetConfig& config) {
   return list;
 }
 
+int resnet_stage_of(const std::string& parameter) {
+  if (parameter.rfind("layer", 0) == 0) return parameter.at(5) - '0';
+  return parameter.rfind("fc.", 0) == 0 ? kResnetStages + 1 : 0;
+}
+
 int64_t resnet_parameter_count(const ResnetConfig& config) {
   int64_t count = 0;
   for (const ParameterInfo& parameter : resnet_parameters(config)) {

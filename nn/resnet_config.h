@@ -69,6 +69,10 @@ struct ParameterInfo {
 /// "fc.bias".
 [[nodiscard]] std::vector<ParameterInfo> resnet_parameters(const ResnetConfig& config);
 
+/// Where a name of resnet_parameters belongs: 0 for the stem, 1..4 for layer1..layer4, 5 for the fully
+/// connected layer.
+[[nodiscard]] int resnet_stage_of(const std::string& parameter);
+
 /// Trainable parameters (running means and variances are not counted).
 [[nodiscard]] int64_t resnet_parameter_count(const ResnetConfig& config);
 

@@ -17,12 +17,6 @@ using autograd::Variable;
 
 namespace {
 
-/// 0 for the stem, 1..4 for layer1..layer4, 5 for the fully connected layer.
-int stage_of(const std::string& name) {
-  if (name.rfind("layer", 0) == 0) return name[5] - '0';
-  return name.rfind("fc.", 0) == 0 ? 5 : 0;
-}
-
 /// f32 as f64.
 Tensor widened(const Tensor& values) {
   Tensor result(host(), DType::kF64, values.shape(), "parameters");
@@ -59,7 +53,7 @@ void TrainableResnet::train_stages(const std::vector<int>& stages, bool head) {
     PANDA_CHECK(stage >= 0 && stage <= kResnetStages, "train_stages: stage ", stage, ", expected 0 to ",
                 kResnetStages);
   parameters_.set_trainable([&](const Parameter& parameter) {
-    const int stage = stage_of(parameter.name);
+    const int stage = resnet_stage_of(parameter.name);
     return stage > kResnetStages ? head : std::find(stages.begin(), stages.end(), stage) != stages.end();
   });
 }
@@ -67,7 +61,7 @@ void TrainableResnet::train_stages(const std::vector<int>& stages, bool head) {
 int TrainableResnet::first_trainable_stage() const {
   int first = kResnetStages + 1;
   for (const Parameter& parameter : parameters_.all()) {
-    if (parameter.trainable) first = std::min(first, stage_of(parameter.name));
+    if (parameter.trainable) first = std::min(first, resnet_stage_of(parameter.name));
   }
   return first;
 }

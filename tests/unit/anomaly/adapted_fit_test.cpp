@@ -135,9 +135,13 @@ class AdaptedFitTest : public ::testing::Test {
         nullptr);
     return scores;
   }
-  /// Features of the training images by the model's own network.
-  Tensor features_of(const Adapted::Member& member) {
-    return extract_features(*member.network, training_, small_transform());
+  /// Features by the model's own network, of each member.
+  static std::vector<Tensor> features_of(const Adapted& model, const data::ImageSet& images) {
+    std::vector<Tensor> features;
+    for_each_batch(
+        images, small_transform(), {.batch_size = images.size()}, nullptr,
+        [&](const data::Batch& batch) { features = model.network().features_of_copies(batch.images); });
+    return features;
   }
 
   std::unique_ptr<Device> device_ = kernels::make_device({"cpu", 2, ""});
@@ -258,7 +262,7 @@ TEST_F(AdaptedFitTest, CalibratesOnImagesThatTheTrainingDidNotSee) {
   EXPECT_EQ(made->held_out_count(), default_held_out(kTraining));
   EXPECT_EQ(made->adapted_count() + made->held_out_count(), kTraining);
   // The definition: each against a gallery of all training images but itself.
-  const Tensor features = features_of(made->model().members()[0]);
+  const Tensor features = std::move(features_of(made->model(), training_)[0]);
   const int64_t d = features.shape()[1];
   std::vector<double> expected;
   for (const int64_t i : made->held_out()) {
@@ -294,8 +298,10 @@ TEST_F(AdaptedFitTest, DividesACopysScoresByTheirMeanOnTheTrainingImages) {
   const Case by_center = cases()[3];
   const auto made = fit(*device_, by_center, options_of(by_center));
   ASSERT_EQ(made->model().members().size(), 2U);  // after 2 and 4 of 5 minibatches
-  for (const Adapted::Member& member : made->model().members()) {
-    const std::vector<double> scores = member.scorer->score(features_of(member));
+  const std::vector<Tensor> by_copy = features_of(made->model(), training_);
+  for (size_t m = 0; m < by_copy.size(); ++m) {
+    const Adapted::Member& member = made->model().members()[m];
+    const std::vector<double> scores = member.scorer->score(by_copy[m]);
     double sum = 0;
     for (int64_t i = 0; i < kTraining; ++i) {
       const auto& held_out = made->held_out();
@@ -311,8 +317,10 @@ TEST_F(AdaptedFitTest, DividesACopysScoresByTheirMeanOnTheTrainingImages) {
     const auto& held_out = knn->held_out();
     if (!std::binary_search(held_out.begin(), held_out.end(), i)) trained_on.push_back(i);
   }
-  for (const Adapted::Member& member : knn->model().members()) {
-    const Tensor features = features_of(member);
+  const std::vector<Tensor> of_copies = features_of(knn->model(), training_);
+  for (size_t m = 0; m < of_copies.size(); ++m) {
+    const Adapted::Member& member = knn->model().members()[m];
+    const Tensor& features = of_copies[m];
     Tensor rows(host(), DType::kF32, {knn->adapted_count(), features.shape()[1]}, "rows");
     for (size_t i = 0; i < trained_on.size(); ++i) {
       copy(features.view().rows(trained_on[i], trained_on[i] + 1),
@@ -329,9 +337,10 @@ TEST_F(AdaptedFitTest, ScoresByTheLargestOfTheCopies) {
   const auto made = fit(*device_, by_center, options_of(by_center));
   const std::vector<double> scores = scores_of(made->model(), test_, 12);
   std::vector<double> expected(12, -INFINITY);
-  for (const Adapted::Member& member : made->model().members()) {
-    const std::vector<double> of_member =
-        member.scorer->score(extract_features(*member.network, test_, small_transform()));
+  const std::vector<Tensor> features = features_of(made->model(), test_);
+  for (size_t m = 0; m < features.size(); ++m) {
+    const Adapted::Member& member = made->model().members()[m];
+    const std::vector<double> of_member = member.scorer->score(features[m]);
     for (size_t i = 0; i < 12; ++i) expected[i] = std::max(expected[i], of_member[i] / member.scale);
   }
   EXPECT_EQ(scores, expected);

@@ -351,5 +351,51 @@ TEST_F(ResnetLoading, SkipsTheClassifierWhenAskedTo) {
             "inference program: images are 1x1x32x32, expected N,3,H,W with H and W at least 1");
 }
 
+class ResnetCopies : public ::testing::TestWithParam<const char*> {
+ protected:
+  /// A network and one that differs from it from a stage on, as a network of its own.
+  static MemoryTensors changed(const ResnetConfig& config, int first_stage, uint64_t seed) {
+    MemoryTensors tensors(SeededResnetParameters(config, 3, BatchNormInit::kRandomized));
+    const SeededResnetParameters others(config, seed, BatchNormInit::kRandomized);
+    for (const ParameterInfo& info : resnet_parameters(config)) {
+      if (resnet_stage_of(info.name) >= first_stage) tensors.set(info.name, others.load(info.name));
+    }
+    return tensors;
+  }
+};
+
+TEST_P(ResnetCopies, GiveTheBitsOfNetworksOfTheirOwn) {
+  const auto device = kernels::make_device({"cpu", 2, ""});
+  const ResnetConfig config = small_config(GetParam(), 0.125, 0);
+  const Tensor images = random_images({3, 3, 40, 32});
+  Resnet shared(*device, config, changed(config, kResnetStages + 1, 0));
+  std::vector<std::vector<float>> expected = {values_of(shared.features(images))};
+  for (int first_stage = 0; first_stage <= kResnetStages + 1; ++first_stage) {
+    const MemoryTensors own = changed(config, first_stage, 7 + static_cast<uint64_t>(first_stage));
+    shared.add_copy(own, first_stage);
+    expected.push_back(values_of(Resnet(*device, config, own).features(images)));
+  }
+  EXPECT_EQ(shared.copies(), 7);
+  const std::vector<Tensor> found = shared.features_of_copies(images);
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t copy = 0; copy < found.size(); ++copy) {
+    SCOPED_TRACE(copy);
+    EXPECT_EQ(values_of(found[copy]), expected[copy]);
+    const bool differs = copy > 0 && copy < found.size() - 1;
+    EXPECT_EQ(expected[copy] != expected[0], differs);
+  }
+  EXPECT_EQ(values_of(shared.features(images)), expected[0]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Blocks, ResnetCopies, ::testing::Values("resnet18", "resnet50"));
+
+TEST_F(ResnetLoading, RefusesACopyThatDoesNotFit) {
+  Resnet net(*device_, config_, parameters_);
+  EXPECT_EQ(message_of<InvalidArgument>([&] { net.add_copy(parameters_, 6); }),
+            "add_copy: from stage 6, expected 0 to 5");
+  parameters_.set("layer4.1.conv2.weight", Tensor(host(), DType::kF32, {1, 2}, "test"));
+  EXPECT_THROW(net.add_copy(parameters_, 4), FormatError);
+}
+
 }  // namespace
 }  // namespace panda::nn
