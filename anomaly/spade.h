@@ -17,12 +17,12 @@
 // Calibration: training images drawn by the seed are left out in turn, or held out of the gallery for good.
 // With the gallery of all images the former keeps the promise exactly, as docs/decisions/threshold.md argues:
 // one image more can only bring the nearest pixels nearer, and map and maximum rise with every distance.
+// Centers would have to be found anew for every image that is left out: with them there is a threshold only
+// from images that are held out.
+//
 // Pictures: the square that options.transform crops; or, with a crop of 0, whole pictures of any shape, in
 // one window or in tiles (anomaly/tiling.h), where G_sigma follows the blend. The gallery's pictures then
 // share one size; what is scored may have another.
-//
-// Centers would have to be found anew for every image that is left out: with them there is a threshold only
-// from images that are held out.
 #pragma once
 
 #include <memory>

@@ -286,15 +286,15 @@ CommandSpec fit_spec() {
             .choices = {"dn2", "spade", "panda-early", "panda-ses", "panda-ewc", "panda-oe", "jo",
                         "deep-svdd", "oc-svm", "mhrot"}}},
       .options = fit_options(),
-      .examples = {"panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
-                   "panda fit spade --data toothbrush --weights resnet50.safetensors --out toothbrush.panda",
-                   "panda fit spade --clusters 50 --data toothbrush --weights resnet18.safetensors --out "
-                   "fast.panda",
-                   "panda fit spade --tile 512 --overlap 128 --data boards --weights resnet18.safetensors "
-                   "--out boards.panda",
-                   "panda fit panda-early --data fabric --weights resnet18.safetensors --out fabric.panda",
-                   "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
-                   "r18.safetensors --out cat.panda"}};
+      .examples = {
+          "panda fit dn2 --data fabric --weights resnet18.safetensors --out fabric.panda",
+          "panda fit spade --data toothbrush --weights resnet50.safetensors --out toothbrush.panda",
+          "panda fit spade --clusters 50 --data toothbrush --weights resnet18.safetensors --out "
+          "fast.panda",
+          "panda fit spade --tile 512 --data boards --weights resnet18.safetensors --out boards.panda",
+          "panda fit panda-early --data fabric --weights resnet18.safetensors --out fabric.panda",
+          "panda fit dn2 --dataset cifar10 --data cifar --class cat --weights "
+          "r18.safetensors --out cat.panda"}};
 }
 
 int run_fit(const ParsedOptions& options, Context& context) {

@@ -26,7 +26,7 @@ class KnnNearestPanels {
  public:
   /// Galleries that have them: kL2 of finite f32 rows, few enough, and none so long that a score could
   /// overflow.
-  static constexpr int64_t kMostRows = 4096;
+  static constexpr int64_t kMostRows = 2048;
 
   KnnNearestPanels(CpuDevice& device, const ConstTensorView& rows);
   [[nodiscard]] int64_t bytes() const;
