@@ -352,7 +352,7 @@ void knn_encode_queries(GpuDevice& device, const GpuKnnIndex& index, const KnnPr
                         Float16* codes, KnnQueryBounds* bounds) {
   const bool l2 = problem.metric == KnnMetric::kL2;
   const int64_t rows = queries.shape()[0];
-  const int64_t padded_rows = round_up(rows, kKnnTileRows);
+  const int64_t padded_rows = round_up(rows, 2 * kKnnTileRows);
   const bool whole = l2 && queries.dtype() == DType::kU8 && problem.gallery.dtype() == DType::kU8;
   const QueryArgs args = {
       .how = {l2 ? index.center() : nullptr, problem.metric == KnnMetric::kCosine ? norms : nullptr,

@@ -113,8 +113,9 @@ struct KnnQueryBounds {
   double epsilon;    ///< m (e + gamma b): times a row's norm
   double unit;       ///< m times the codes' scale; 0: this query cannot be filtered
 };
-/// codes: index.code_count(nq) · bounds: nq · norms: those of queries for kCosine. `bound_factor`: 1; less
-/// makes the certificate false, for a test of the tests.
+/// codes: index.code_count of nq rounded up to two tiles, with zeros after the last query · bounds: nq ·
+/// norms: those of queries for kCosine. `bound_factor`: 1; less makes the certificate false, for a test of
+/// the tests.
 void knn_encode_queries(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem,
                         const ConstTensorView& queries, const double* norms, double bound_factor,
                         Float16* codes, KnnQueryBounds* bounds);

@@ -176,7 +176,8 @@ __device__ void consume(const KnnFilterPass& pass, const Shape& shape, int64_t q
       }
       wgmma_commit();
       wgmma_wait<0>();
-      if (thread == 0) mbarrier_arrive(&barriers.empty[ring.stage]);
+      // Each warp for itself: that its own products are made does not say that the others' are.
+      if (thread % kWarpThreads == 0) mbarrier_arrive(&barriers.empty[ring.stage]);
     }
 
     float limits[2 * kHalves];
@@ -229,7 +230,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     mbarrier_init(&barriers->queries, 1);
     for (int i = 0; i < shape.stages; ++i) {
       mbarrier_init(&barriers->full[i], 1);
-      mbarrier_init(&barriers->empty[i], kConsumers);
+      mbarrier_init(&barriers->empty[i], kConsumers * kGroupThreads / kWarpThreads);
     }
     mbarrier_fence_init();
   }

@@ -25,11 +25,12 @@ struct Options {
   double bound_factor = 1;
   int64_t workspace_bytes = KnnOptions{}.workspace_bytes;
   KnnTiles tiles = KnnTiles::kPortable;
+  SimtOptions simt = {};
 };
 
 /// The first nq rows of `all` against the others.
 Found filtered(const Tensor& all, int64_t nq, const Options& options) {
-  SimtDevice device;
+  SimtDevice device(options.simt);
   const int64_t nb = all.shape()[0] - nq;
   const Tensor queries = clone_to(all.view().rows(0, nq), device);
   const Tensor rows = clone_to(all.view().rows(nq, nq + nb), device);
@@ -155,10 +156,12 @@ TEST(GpuKnnFilter, WarpgroupsKeepWhatTheOtherTilesKeep) {
        {Shape{300, 700, 40}, Shape{20, 1500, 130}, Shape{5, 520, 300}, Shape{130, 300, 600}}) {
     const Tensor all = make_knn_data(KnnData::kNormal, shape.nq + shape.nb, shape.d, 11);
     const Found portable = filtered(all, shape.nq, {.k = 3});
-    const Found warpgroup = filtered(all, shape.nq, {.k = 3, .tiles = KnnTiles::kWarpgroup});
-    EXPECT_TRUE(portable.answer == warpgroup.answer) << "d=" << shape.d;
-    EXPECT_EQ(warpgroup.statistics.rescanned_rows, 0);
-    EXPECT_EQ(warpgroup.statistics.survivors, portable.statistics.survivors) << "d=" << shape.d;
+    for (const SimtOptions& order : every_order()) {
+      const Found warpgroup = filtered(all, shape.nq, {.k = 3, .tiles = KnnTiles::kWarpgroup, .simt = order});
+      EXPECT_TRUE(portable.answer == warpgroup.answer) << "d=" << shape.d;
+      EXPECT_EQ(warpgroup.statistics.rescanned_rows, 0);
+      EXPECT_EQ(warpgroup.statistics.survivors, portable.statistics.survivors) << "d=" << shape.d;
+    }
     EXPECT_TRUE(portable.answer == expected(all, shape.nq, {.k = 3})) << "d=" << shape.d;
   }
 }
