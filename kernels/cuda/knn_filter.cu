@@ -4,18 +4,17 @@
 // WHAT    queries: nq,d · an index of nb rows -> distances, indices: nq,k, the first k by (distance, index)
 //         1. encode_queries (knn_index.cu).
 //         2. filter_tiles over a sample of the gallery's tiles, from which lower_thresholds takes tau, an
-//         upper
-//            bound on each query's k-th distance; then over a sample some 16 times as large with that tau,
-//            which keeps about 16 k pairs a query and lowers tau; and so on to the whole gallery. Samples are
-//            nested, so that each keeps k pairs at least. The matrix of products is never written.
+//            upper bound on each query's k-th distance; then over a sample some 16 times as large with that
+//            tau, which keeps about 16 k pairs a query and lowers tau; and so on to the whole gallery.
+//            Samples are nested, so that each keeps k pairs at least. The matrix of products is never
+//            written.
 //         3. measure_hits: of the last list's pairs those that the last tau leaves, by D, and the first k.
 //         A query with more hits than its list holds keeps the tau it has; in the last pass it is given up,
 //         and goes to knn_exact_search. Lists are filled in any order, but what they hold is fixed.
-// READS   codes of the gallery once, of the queries once per 128 gallery rows (both from L2 mostly), a
-// quarter
+// READS   codes of the gallery once, of the queries once per 128 gallery rows (both from L2 mostly), a tenth
 //         more for the samples; 24 bytes a hit; the rows themselves of what is measured
 // WRITES  8 bytes a hit, the results
-// FLOPS   2.2 nq nb d in f16; two f32 operations a pair for the threshold
+// FLOPS   2.2 nq nb d in f16, samples included; two f32 operations a pair for the threshold
 // LAUNCH  filter_tiles: as implicit_gemm.cuh, query tiles fastest, so that a tile of the gallery is read from
 //         memory once; lower_thresholds: a warp a query; measure_hits: a block a query, 16 lanes a pair
 // LIMITS  k <= 64, nb < 2^32
@@ -117,10 +116,10 @@ class CodesLoader {
   /// The vectors from `first` on, a multiple of kRows.
   __device__ CodesLoader(const Float16* codes, int64_t first, int64_t blocks, int thread) {
     const int row = thread / kChunksPerRow;
-    chunk_ = thread % kChunksPerRow;
+    const int chunk = thread % kChunksPerRow;
     for (int half = 0; half < 2; ++half)
-      next_[half] = codes + knn_chunk_at(first + row, half * kChunksPerRow + chunk_, blocks);
-    shared_offset_ = chunk_offset(row, chunk_);
+      next_[half] = codes + knn_chunk_at(first + row, half * kChunksPerRow + chunk, blocks);
+    shared_offset_ = chunk_offset(row, chunk);
   }
 
   __device__ void issue(unsigned char* stage) {
@@ -142,7 +141,6 @@ class CodesLoader {
   static_assert(kRowsPerPass % 8 == 0 && kRows % kRowsPerPass == 0 && kKnnTileRows % kRows == 0);
 
   const Float16* next_[2];  ///< of this stage and of the one after
-  int chunk_;
   int shared_offset_;
 };
 

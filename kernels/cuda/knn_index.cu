@@ -7,8 +7,7 @@
 // LAUNCH  the mean: a thread a component; the rest: a warp a row
 // LIMITS  d below kMaxDimensions
 // SOURCE  docs/derivations/knn_certificate.md. Sums are taken in an order of their own: their errors are
-// within
-//         eta whatever the order, and nothing of this decides what a search returns.
+//         within eta in any order, and nothing of this decides what a search returns.
 #include "kernels/cuda/knn_index.cuh"
 
 #include <cmath>

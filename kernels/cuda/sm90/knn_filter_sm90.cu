@@ -1,20 +1,17 @@
-// The filter of knn_filter.cu for sm_90: the same pass over tiles of the gallery, with products of
-// warpgroups.
+// The filter of knn_filter.cu for sm_90: the same pass over tiles of the gallery, by warpgroups.
 //
-// WHAT    Appends the pairs of 256 queries and a range of the gallery's tiles that the thresholds do not
-// discard. One
+// WHAT    Appends the pairs of 256 queries and a range of the gallery's tiles that no threshold discards. One
 //         warpgroup brings codes into shared memory by bulk copies; two multiply 128 queries each by the
 //         tile's 128 rows and test the sums. They wait for codes, not for each other: while one tests, the
 //         other multiplies.
-// READS   codes as they lie (knn_index.cuh), 16 KiB at a time. Of the queries' once where they stay in shared
-// memory (d
-//         up to 256), else once for each tile of the gallery; from L2 mostly
+// READS   codes as they lie (knn_index.cuh), 16 KiB at a time: the queries' once where they stay in shared
+//         memory (d up to 256), else once for each tile of the gallery; from L2 mostly
 // FLOPS   2 nq nb d in f16; two f32 operations a pair
 // LAUNCH  384 threads, one block a multiprocessor, queries fastest; some 225 KiB of shared memory
 // ORDER   a sum is made in steps of 16 components
 // LIMITS  sm_90
-// SOURCE  docs/derivations/knn_certificate.md; fragments: PTX ISA, "Asynchronous warpgroup level matrix
-// instructions"
+// SOURCE  docs/derivations/knn_certificate.md; fragments: PTX ISA, "Asynchronous Warpgroup Level Matrix
+//         Instructions"
 #include <algorithm>
 
 #include "kernels/cuda/knn_filter.cuh"
