@@ -130,11 +130,6 @@ CpuKnnIndex::CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, c
   set_filter(available_filter(device, args.filter, d()));
   check_rows(device, kernel, first_row);
   if (filter_ == KnnFilter::kNone || size() == 0) return;
-  if (automatic_ && metric_ == KnnMetric::kL2 && rows_.dtype() == DType::kF32 &&
-      size() <= KnnNearestPanels::kMostRows) {
-    nearest_ = std::make_unique<const KnnNearestPanels>(device, args.rows);
-    if (!nearest_->usable()) nearest_.reset();
-  }
   whole_numbers_ = rows_.dtype() == DType::kU8 && metric_ == KnnMetric::kL2 && code_ == KnnCode::kI8;
   find_center();
   encode(device);
@@ -162,7 +157,6 @@ int64_t CpuKnnIndex::bytes() const {
   for (const Tensor* tensor : {&codes_, &c_, &e_, &n_, &norms_}) {
     if (tensor->present()) total += tensor->bytes();
   }
-  if (nearest_ != nullptr) total += nearest_->bytes();
   return fine_ == nullptr ? total : total + fine_->bytes();
 }
 

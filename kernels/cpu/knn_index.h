@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_device.h"
-#include "kernels/cpu/knn_nearest.h"
 #include "kernels/knn.h"
 #include "kernels/tensor/checked_math.h"
 
@@ -55,8 +54,6 @@ class CpuKnnIndex final : public KnnIndex {
   /// The same rows with 16-bit codes, for searches of a small gallery of which much is wanted: 8-bit codes
   /// would leave twice as much to measure. Null if there are none.
   [[nodiscard]] const CpuKnnIndex* fine() const { return fine_.get(); }
-  /// Of a small f32 gallery: for searches of the nearest row alone. Null if there are none.
-  [[nodiscard]] const KnnNearestPanels* nearest_panels() const { return nearest_.get(); }
   /// The filter was this device's choice, and each search may do without it.
   [[nodiscard]] bool automatic() const { return automatic_; }
 
@@ -116,7 +113,6 @@ class CpuKnnIndex final : public KnnIndex {
   Tensor n_;
   Tensor norms_;
   std::unique_ptr<const CpuKnnIndex> fine_;
-  std::unique_ptr<const KnnNearestPanels> nearest_;
 };
 
 /// One vector's codes at one scale: what both sides of the search do alike.

@@ -17,6 +17,10 @@ namespace {
 constexpr int64_t kBlock = 96;
 /// Queries below which the general search serves as well.
 constexpr int64_t kFewQueries = 32;
+/// Rows beyond which codes of fewer bits are faster.
+constexpr int64_t kMostRows = 2048;
+/// Norms beyond which a score could overflow, and is not trusted.
+constexpr double kLongest = 1e18;
 
 /// The best two of a row's lanes.
 struct BestTwo {
@@ -39,57 +43,70 @@ BestTwo join_lanes(const float* state, int64_t lanes) {
   return result;
 }
 
-}  // namespace
+/// Rows as f32 panels [rows / width][d][width], the last one narrower, by whole vectors; made for one search.
+struct Panels {
+  Panels(CpuDevice& device, const KnnRows& rows);
 
-KnnNearestPanels::KnnNearestPanels(CpuDevice& device, const ConstTensorView& rows) {
+  Scratch scratch;
+  float* panels;
+  std::vector<float> norms;  ///< |c|^2; infinite after the last row, up to a whole panel
+  double longest = 0;        ///< C, rounded up
+};
+Panels::Panels(CpuDevice& device, const KnnRows& rows)
+    : scratch(device.scratch().take_array<float>(round_up(rows.count(), device.micro().vector_floats) *
+                                                 rows.d())),
+      panels(scratch.data<float>()) {
   const MicroKernels& micro = device.micro();
-  const int64_t nb = rows.shape()[0];
-  const int64_t d = rows.shape()[1];
+  const int64_t nb = rows.count();
+  const int64_t d = rows.d();
   const int64_t width = micro.gemm_columns;
-  const auto* x = rows.data<float>();
-  panels_ = Tensor(device, DType::kF32, {round_up(nb, micro.vector_floats), d}, "knn gallery");
-  norms_.assign(static_cast<size_t>(round_up(nb, width)), INFINITY);
+  const float* const x = rows.row(0, nullptr);
+  norms.assign(static_cast<size_t>(round_up(nb, width)), INFINITY);
   for (int64_t first = 0; first < nb; first += width) {
     const int64_t columns = std::min(width, nb - first);
     const int64_t stride = round_up(columns, micro.vector_floats);
-    float* panel = panels_.data<float>() + first * d;
-    if (stride != columns) std::fill_n(panel, stride * d, 0.0F);
-    micro.transpose(x + first * d, d, columns, d, panel, stride);
+    if (stride != columns) std::fill_n(panels + first * d, stride * d, 0.0F);
+    micro.transpose(x + first * d, d, columns, d, panels + first * d, stride);
   }
   for (int64_t i = 0; i < nb; ++i) {
     const double square = micro.dot(x + i * d, x + i * d, d);
-    norms_[static_cast<size_t>(i)] = static_cast<float>(square);
-    longest_ = std::max(longest_, std::sqrt(square) * (1 + knn_eta(d)));
+    norms[static_cast<size_t>(i)] = static_cast<float>(square);
+    longest = std::max(longest, std::sqrt(square) * (1 + knn_eta(d)));
   }
 }
 
-int64_t KnnNearestPanels::bytes() const {
-  return panels_.bytes() + static_cast<int64_t>(norms_.size() * sizeof(float));
-}
+}  // namespace
 
 bool knn_nearest_pays(const CpuDevice& device, const KnnSearchPlan& plan, double cycles) {
-  const KnnNearestPanels* panels = plan.index->nearest_panels();
-  if (panels == nullptr || plan.k != 1 || plan.filter_trial || plan.bound_factor != 1 ||
-      plan.queries.dtype() != DType::kF32 || plan.queries.count() < kFewQueries)
+  const CpuKnnIndex& index = *plan.index;
+  const int64_t nb = index.size();
+  const int64_t nq = plan.queries.count();
+  if (plan.k != 1 || !index.automatic() || index.metric() != KnnMetric::kL2 || nb > kMostRows ||
+      nq < kFewQueries || index.rows().dtype() != DType::kF32 || plan.queries.dtype() != DType::kF32 ||
+      plan.filter_trial || plan.bound_factor != 1 ||
+      (nb + device.micro().vector_floats) * index.d() * 4 > plan.workspace_bytes)
     return false;
   // Two multiply-adds a cycle, of which a quarter is lost; the best two of a vector take some 6 instructions;
   // D. The general search also centers and encodes each query.
   constexpr double kEncoding = 5;  // cycles a component
+  constexpr double kPacking = 2;   // the same of a row into panels
   const auto lanes = static_cast<double>(device.micro().vector_floats);
-  const auto d = static_cast<double>(plan.index->d());
-  const double mine = static_cast<double>(plan.index->size()) * (d / 1.5 + 6) / lanes + 4 * lanes + d;
+  const auto d = static_cast<double>(index.d());
+  const auto rows = static_cast<double>(nb);
+  const double mine =
+      rows * (d / 1.5 + 6) / lanes + 4 * lanes + d + rows * d * kPacking / static_cast<double>(nq);
   return mine < cycles + kEncoding * d;
 }
 
 std::vector<int64_t> knn_nearest_search(CpuDevice& device, const KnnSearchPlan& plan) {
   const MicroKernels& micro = device.micro();
-  const KnnNearestPanels& panels = *plan.index->nearest_panels();
+  const Panels panels(device, plan.index->rows());
   const int64_t nq = plan.queries.count();
   const int64_t nb = plan.index->size();
   const int64_t d = plan.index->d();
   const int64_t lanes = micro.vector_floats;
   const double gamma = 1.01 * 2 * static_cast<double>(d) * 0x1p-24;
-  const double longest = panels.longest();
+  const double longest = panels.longest;
   const float* const x = plan.queries.row(0, nullptr);
   std::vector<std::vector<int64_t>> unsure(static_cast<size_t>(device.threads().thread_count()));
   std::atomic<int64_t> first_bad{nq};
@@ -102,10 +119,10 @@ std::vector<int64_t> knn_nearest_search(CpuDevice& device, const KnnSearchPlan& 
                            .row_stride = d,
                            .rows = rows.size(),
                            .d = d,
-                           .panel = panels.panels() + first * d,
+                           .panel = panels.panels + first * d,
                            .columns = std::min(micro.gemm_columns, nb - first),
                            .first_column = first,
-                           .norms = panels.norms() + first,
+                           .norms = panels.norms.data() + first,
                            .state = state.data()});
     }
     std::vector<double> widened(static_cast<size_t>(round_up(d, 16)));
@@ -122,7 +139,7 @@ std::vector<int64_t> knn_nearest_search(CpuDevice& device, const KnnSearchPlan& 
       const double both = norm + longest;
       const double error = 2 * gamma * norm * longest + 0x1p-22 * longest * (longest + 2 * norm) + 0x1p-120;
       const double margin = double{found.second} - double{found.best};
-      if (!(norm < KnnNearestPanels::kLongest) || !(margin > 2 * error + 0x1p-40 * both * both)) {
+      if (!(both < kLongest) || !(margin > 2 * error + 0x1p-40 * both * both)) {
         unsure[static_cast<size_t>(thread)].push_back(i);
         continue;
       }

@@ -14,39 +14,13 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_device.h"
-#include "kernels/tensor/tensor.h"
 
 namespace panda::kernels::cpu {
 
-class CpuKnnIndex;
 struct KnnSearchPlan;
 
-/// Rows as f32 panels [rows / width][d][width], the last one narrower, by whole vectors.
-class KnnNearestPanels {
- public:
-  /// Galleries that have them: kL2 of finite f32 rows, few enough, and none so long that a score could
-  /// overflow.
-  static constexpr int64_t kMostRows = 2048;
-
-  KnnNearestPanels(CpuDevice& device, const ConstTensorView& rows);
-  [[nodiscard]] int64_t bytes() const;
-  /// False where a row is so long that a score could overflow.
-  [[nodiscard]] bool usable() const { return longest_ < kLongest; }
-  [[nodiscard]] const float* panels() const { return panels_.data<float>(); }
-  /// |c|^2 in f32; infinite after the last row, up to a whole panel.
-  [[nodiscard]] const float* norms() const { return norms_.data(); }
-  /// C, rounded up.
-  [[nodiscard]] double longest() const { return longest_; }
-  /// Norms beyond which scores are not trusted.
-  static constexpr double kLongest = 1e18;
-
- private:
-  Tensor panels_;
-  std::vector<float> norms_;
-  double longest_ = 0;
-};
-
-/// Whether the search is one of those, and faster so than in `cycles` per query.
+/// Whether the search is one of those (kL2 of f32 with a filter of the device's choice, rows few enough that
+/// panels of them fit the workspace), and faster so than in `cycles` per query.
 [[nodiscard]] bool knn_nearest_pays(const CpuDevice& device, const KnnSearchPlan& plan, double cycles);
 
 /// Writes what it is sure of; returns the queries that it is not sure of, in rising order. A query that is

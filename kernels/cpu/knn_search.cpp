@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/knn_nearest.h"
 #include "kernels/cpu/knn_search_steps.h"
 
 namespace panda::kernels::cpu {

@@ -36,7 +36,6 @@ namespace {
 constexpr int64_t kGrowth = 16;
 constexpr int kMeasureThreads = 128;
 constexpr int kThresholdWarps = 4;
-constexpr double kBoundSlack = 0x1p-49;
 
 struct Interval {
   double low, high;
@@ -46,7 +45,7 @@ __device__ Interval bounds_of(const KnnHitLists& lists, const KnnQueryBounds& qu
   const KnnRowBounds row = lists.rows[hit.row];
   const double product = query.unit * hit.product;
   const double error = query.beta * row.error + query.epsilon * row.norm;
-  const double slack = kBoundSlack * (fabs(query.high) + row.c + fabs(product) + error);
+  const double slack = kKnnBoundSlack * (fabs(query.high) + row.c + fabs(product) + error);
   // c was rounded down by 2 eta, so 8 eta more is above.
   return {
       query.low + row.c - product - error - slack,
@@ -100,7 +99,7 @@ __global__ void __launch_bounds__(kThresholdWarps* kWarpThreads) lower_threshold
     const double tau = find_tau(lists, query, static_cast<int>(count), bounds + warp * lists.capacity);
     const double limit = discard_above(lists, tau);
     const double low = lists.queries[query].low;
-    const double base = (limit - low) + kBoundSlack * (fabs(limit) + fabs(low));
+    const double base = (limit - low) + kKnnBoundSlack * (fabs(limit) + fabs(low));
     if (threadIdx.x % kWarpThreads == 0 && base < lists.base[query]) lists.base[query] = base;
   }
   __syncwarp();  // all lanes have read the count
@@ -144,12 +143,19 @@ class CodesLoader {
   int shared_offset_;
 };
 
-__device__ KnnThreshold threshold_of(const KnnFilterPass& pass, int64_t query, const KnnTileBounds& tile) {
+/// What P - c / unit of a query's pairs is compared with. unit is a power of two: c / unit is exact, and a
+/// fused multiply-add rounds P - c / unit once, which does not move it across a f32 number.
+struct Threshold {
+  float inverse;  ///< 1 / unit
+  float limit;    ///< the least P - c / unit that is kept
+};
+
+__device__ Threshold threshold_of(const KnnFilterPass& pass, int64_t query, const KnnTileBounds& tile) {
   const KnnQueryBounds bounds = pass.lists.queries[query];
   if (bounds.unit == 0) return {0, INFINITY};
   const double base = pass.lists.base[query];
   const double errors = tile.radius * bounds.beta + tile.reach * bounds.epsilon;
-  const double theta = (base + errors + 4 * kBoundSlack * (fabs(base) + errors)) / bounds.unit;
+  const double theta = (base + errors + 4 * kKnnBoundSlack * (fabs(base) + errors)) / bounds.unit;
   return {__double2float_rn(1 / bounds.unit), round_down(-theta)};
 }
 
@@ -167,7 +173,7 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
   const int64_t first_row = tile * kKnnTileRows;
 
   // One query and one row a thread, asked for before the products that they are needed after.
-  KnnThreshold threshold = {0, INFINITY};
+  Threshold threshold = {0, INFINITY};
   if (thread < Math::kTileM && first_query + thread < pass.lists.nq)
     threshold = threshold_of(pass, first_query + thread, pass.tiles[tile]);
   const float row_c = pass.c[first_row + thread];
@@ -178,13 +184,13 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
   constexpr int kDepth = kStageDepth<Float16>;
   multiply_stages(math, queries, rows, shared, static_cast<int>((pass.d + kDepth - 1) / kDepth));
 
-  auto* const thresholds = reinterpret_cast<KnnThreshold*>(shared);
+  auto* const thresholds = reinterpret_cast<Threshold*>(shared);
   auto* const c = reinterpret_cast<float*>(thresholds + Math::kTileM);
   __syncthreads();  // all have read the last stage before thresholds overwrite it
   if (thread < Math::kTileM) thresholds[thread] = threshold;
   c[thread] = row_c;
   __syncthreads();  // all thresholds and c are there before they are read
-  KnnThreshold mine[Math::kThreadRows];
+  Threshold mine[Math::kThreadRows];
   float mine_c[Math::kThreadColumns];
 #pragma unroll
   for (int r = 0; r < Math::kThreadRows; ++r) mine[r] = thresholds[math.row(r)];
@@ -192,7 +198,7 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
   for (int i = 0; i < Math::kThreadColumns; ++i) mine_c[i] = c[math.column(i)];
 
   const auto passes = [&](int i, float product) {
-    const KnnThreshold& of = mine[Math::thread_row(i)];
+    const Threshold& of = mine[Math::thread_row(i)];
     return fmaf(-of.inverse, mine_c[Math::thread_column(i)], product) >= of.limit;
   };
   // Few pairs pass: four are tested before a branch is taken.

@@ -65,13 +65,6 @@ __device__ inline void knn_keep(const KnnFilterPass& pass, int64_t query, int64_
     pass.lists.hits[query * pass.lists.capacity + place] = {product, static_cast<uint32_t>(row)};
 }
 
-/// What P - c / unit of a query's pairs is compared with. unit is a power of two: c / unit is exact, and a
-/// fused multiply-add rounds P - c / unit once, which does not move it across a f32 number.
-struct KnnThreshold {
-  float inverse;  ///< 1 / unit
-  float limit;    ///< the least P - c / unit that is kept
-};
-
 /// filter_tiles of sm_90 (sm90/knn_filter_sm90.cu).
 void knn_filter_sm90(GpuDevice& device, const KnnFilterPass& pass);
 

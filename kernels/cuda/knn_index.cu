@@ -23,8 +23,6 @@ constexpr int64_t kCenterRows = 2048;
 constexpr int64_t kMaxDimensions = int64_t{1} << 16;
 /// Rounding of y = x * factor - mu, and of the sums on it, beyond what eta covers; see "Centring".
 constexpr double kCentringSlack = 0x1p-50;
-/// Rounding of sums of a few f64 bounds.
-constexpr double kBoundSlack = 0x1p-49;
 /// Exponents of a query's scale beyond which its f32 thresholds could leave their range.
 constexpr int kMaxScaleExponent = 100;
 
@@ -227,8 +225,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   const double length = l2 ? norm + args.center_norm : norm;
   const double error = sqrt(sums.errors) * (1 + eta) + kCentringSlack * (norm + length);
   double product_norm = sqrt(sums.codes) * (1 + eta);
-  if (!l2 && product_norm < norm * (1 + kBoundSlack)) product_norm = norm * (1 + kBoundSlack);
-  const double bound = args.bound_factor * (l2 ? 2 : 1) * (1 + kBoundSlack);
+  if (!l2 && product_norm < norm * (1 + kKnnBoundSlack)) product_norm = norm * (1 + kKnnBoundSlack);
+  const double bound = args.bound_factor * (l2 ? 2 : 1) * (1 + kKnnBoundSlack);
   KnnQueryBounds bounds;
   if (l2) {
     bounds.low = sums.squares * (1 - 2 * eta);

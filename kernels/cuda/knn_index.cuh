@@ -36,6 +36,9 @@ struct KnnTileBounds {
   double reach;   ///< the largest norm
 };
 
+/// Covers the rounding of sums of a few f64 bounds.
+inline constexpr double kKnnBoundSlack = 0x1p-49;
+
 /// Relative bound, with room, on the rounding of a f64 sum over d terms.
 __host__ __device__ inline double knn_eta(int64_t d) {
   return static_cast<double>(d + 64) * 0x1p-52;

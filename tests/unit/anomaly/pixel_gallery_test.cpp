@@ -117,7 +117,7 @@ TEST(PixelGallery, HoldsPreparedBlocksInMemoryAlone) {
   const Tensor rows = features(kImages, 1, 2);
   const int64_t bytes = in_memory(*device, rows, true).prepared_bytes();
   EXPECT_GT(bytes, 0);
-  EXPECT_LT(bytes, 2 * rows.bytes());  // codes, and of blocks as small as these the rows once more, as panels
+  EXPECT_LT(bytes, rows.bytes());
   EXPECT_EQ(in_memory(*device, rows, false).prepared_bytes(), 0);
   EXPECT_EQ(on_disk(*device, rows, 1).prepared_bytes(), 0);
 }
