@@ -9,49 +9,28 @@
 //                               measured, queries without a filter, and pairs that the filter kept
 //     write I.npy D.npy         indices and distances of the last search
 // Every command is answered by one line; the first line describes the device.
-#include <time.h>
-
 #include <algorithm>
-#include <chrono>
 #include <iostream>
 #include <string>
-#include <string_view>
 #include <utility>
 
-#include "bench/peak.h"
+#include "bench/server.h"
 #include "kernels/device_registry.h"
 #include "kernels/knn.h"
-#include "kernels/tensor/parallel.h"
 #include "weights/npy.h"
 
 namespace panda {
 namespace {
 
-struct Clocks {
-  double wall;
-  double processor;
-
-  static Clocks now() {
-    timespec cpu{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-    return {std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(),
-            static_cast<double>(cpu.tv_sec) + 1e-9 * static_cast<double>(cpu.tv_nsec)};
-  }
-};
-
-void answer(const std::string& line) {
-  std::cout << line << std::endl;
-}
+using bench::answer;
+using bench::Clocks;
 
 class Server {
  public:
   explicit Server(const std::string& device) : device_(kernels::make_device({device, 0, ""})) {}
 
   void serve() {
-    const int threads = device_->threads().thread_count();
-    const std::string peak =
-        device_->name() == "cpu" ? text(", ", bench::fma_peak_gflops(threads), " GFLOP/s FMA peak") : "";
-    answer(text(device_->name(), ": ", device_->description(), peak));
+    bench::describe(*device_);
     std::string command;
     while (std::cin >> command) {
       std::string path;
@@ -127,14 +106,5 @@ class Server {
 }  // namespace panda
 
 int main(int argc, char** argv) {
-  try {
-    const std::string_view option = argc == 2 ? argv[1] : "--device=cpu";
-    constexpr std::string_view kDevice = "--device=";
-    PANDA_CHECK(argc <= 2 && option.starts_with(kDevice), "usage: bench_knn [--device=cpu]");
-    panda::Server(std::string(option.substr(kDevice.size()))).serve();
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return 1;
-  }
-  return 0;
+  return panda::bench::serve<panda::Server>("bench_knn", argc, argv);
 }

@@ -20,7 +20,7 @@ import time
 import numpy as np
 import torch
 
-from resnet_torch import command_output
+from machine_facts import command_output
 
 # name, gallery, queries, d, k: as in knn_peers.py, which says what they are; (d) in full comes last.
 SHAPES = [("a", 5000, 10000, 2048, 2), ("b", 655424, 3136, 256, 1), ("c", 1000000, 10000, 128, 10), ("d/10", 1000000, 10000, 96, 10),
