@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import tempfile
 import time
 import warnings
@@ -34,6 +33,7 @@ import numpy as np  # noqa: E402
 import sklearn  # noqa: E402
 from sklearn.cluster import KMeans  # noqa: E402
 
+from child import Child  # noqa: E402
 from machine_facts import command_output, processor_facts  # noqa: E402
 
 # name, points, d, k: descriptors, product-quantiser training, SPADE's layers with 50 centers, DN2's features with 100.
@@ -51,24 +51,12 @@ def make_points(n, d, k, seed):
     return np.maximum(hidden @ mixing, 0)
 
 
-class Ours:
-    """bench_kmeans as a child; each call is one line to it and one line back."""
-
+class Ours(Child):
     def __init__(self):
-        self.process = subprocess.Popen([arguments.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=dict(os.environ, PANDA_THREADS=str(arguments.threads)))
-        self.description = self.process.stdout.readline().strip()
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline().split()
-        if not answer:
-            raise RuntimeError(f"bench_kmeans died at '{line}'")
-        return answer
+        super().__init__([arguments.program], PANDA_THREADS=str(arguments.threads))
 
     def run(self):
-        wall, cpu, iterations, _, _ = self.ask(f"run {arguments.iterations}")
+        wall, cpu, iterations, _, _ = self.ask(f"run {arguments.iterations}").split()
         return float(cpu if arguments.clock == "cpu" else wall) / int(iterations)
 
 

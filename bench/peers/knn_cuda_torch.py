@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,30 +19,13 @@ import time
 import numpy as np
 import torch
 
+from child import Child
 from machine_facts import command_output
 
 # name, gallery, queries, d, k: as in knn_peers.py, which says what they are; (d) in full comes last.
 SHAPES = [("a", 5000, 10000, 2048, 2), ("b", 655424, 3136, 256, 1), ("c", 1000000, 10000, 128, 10), ("d/10", 1000000, 10000, 96, 10),
           ("one query", 1000000, 1, 128, 10), ("d", 10000000, 10000, 96, 10)]
 PEERS = {"torch f32": (torch.float32, False), "torch tf32": (torch.float32, True), "torch f16": (torch.float16, False)}
-
-
-class Ours:
-    """bench_knn as a child; each call is one line to it and one line back."""
-
-    def __init__(self, program, device):
-        self.process = subprocess.Popen([program, f"--device={device}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.description = self.process.stdout.readline().strip()
-        if not self.description:
-            raise RuntimeError(self.process.stderr.read().strip())
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline().strip()
-        if not answer:
-            raise RuntimeError(self.process.stderr.read().strip() or f"bench_knn died at '{line}'")
-        return answer.split()
 
 
 def make_vectors(count, d, seed, device):
@@ -109,10 +91,10 @@ def measure(arguments, ours, folder, shape):
     paths = {what: os.path.join(folder, what + ".npy") for what in ("gallery", "queries", "indices", "distances")}
     np.save(paths["gallery"], gallery.cpu().numpy())
     np.save(paths["queries"], queries.cpu().numpy())
-    seconds, _, size, codes = ours.ask(f"gallery {paths['gallery']} {arguments.filter}")
+    seconds, _, size, codes = ours.ask(f"gallery {paths['gallery']} {arguments.filter}").split()
     os.unlink(paths["gallery"])
     ours.ask("queries " + paths["queries"])
-    _, _, survivors, rescanned, kept = ours.ask(f"search {k} 1")
+    _, _, survivors, rescanned, kept = ours.ask(f"search {k} 1").split()
     ours.ask(f"write {paths['indices']} {paths['distances']}")
     indices, distances = np.load(paths["indices"]), np.load(paths["distances"])
     verify(name, gallery, queries, k, indices, distances)
@@ -120,7 +102,7 @@ def measure(arguments, ours, folder, shape):
     entry = {"case": name, "nb": nb, "nq": nq, "d": d, "k": k, "flop": 2.0 * nb * nq * d, "filter": codes, "prepare_seconds": float(seconds),
              "prepared_bytes": int(size), "survivors_per_query": int(survivors) / nq, "kept_per_query": int(kept) / nq, "rescanned_rows": int(rescanned),
              "recall": {}, "times": {}}
-    runs = {"ours": lambda: float(ours.ask(f"search {k} 1")[0])}
+    runs = {"ours": lambda: float(ours.ask(f"search {k} 1").split()[0])}
     truth = torch.from_numpy(indices).to(arguments.torch_device)
     for who, (dtype, tf32) in PEERS.items():
         peer = Theirs(gallery, queries, k, dtype, tf32, arguments.matrix_bytes)
@@ -157,7 +139,7 @@ def main():
         return 2
     end = time.monotonic() + arguments.seconds
     results, skipped = [], []
-    ours = Ours(arguments.program, arguments.device)
+    ours = Child([arguments.program, f"--device={arguments.device}"])
     with tempfile.TemporaryDirectory() as folder:
         for name, nb, nq, d, k in SHAPES:
             if time.monotonic() > end - (30 if name == "d" else 0):

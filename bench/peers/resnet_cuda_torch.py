@@ -13,7 +13,6 @@ import copy
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ import safetensors.torch
 import torch
 import torchvision
 
+from child import Child
 from resnet_torch import command_output, random_network
 
 DTYPES = {"f32": torch.float32, "tf32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
@@ -30,30 +30,12 @@ DTYPES = {"f32": torch.float32, "tf32": torch.float32, "f16": torch.float16, "bf
 BOUNDS = {"f32": 1e-4, "tf32": 2e-2, "f16": 2e-2, "bf16": 1e-1}
 
 
-class Ours:
-    """bench_resnet as a child; each call is one line to it and one line back."""
-
+class Ours(Child):
     def __init__(self, program, weights, device, precision, engine):
-        command = [program, f"--device={device}", f"--precision={precision}", f"--engine={engine}", weights]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.description = self.process.stdout.readline().strip()
-        if not self.description:
-            raise RuntimeError(self.process.stderr.read().strip())
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline().strip()
-        if not answer:
-            raise RuntimeError(self.process.stderr.read().strip() or f"bench_resnet died at '{line}'")
-        return answer
+        super().__init__([program, f"--device={device}", f"--precision={precision}", f"--engine={engine}", weights])
 
     def seconds(self, passes):
         return float(self.ask(f"runs {passes}"))
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 class Theirs:

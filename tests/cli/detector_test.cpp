@@ -9,15 +9,13 @@
 
 #include "kernels/tensor/error.h"
 #include "nn/init.h"
-#include "tests/cli/run_command.h"
+#include "tests/cli/expect.h"
 #include "weights/safetensors.h"
 
 namespace panda::test {
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-using Json = nlohmann::json;
 
 constexpr int64_t kTrain = 24;  // of 40 synthetic pictures
 constexpr int64_t kTest = 16;
@@ -59,25 +57,6 @@ class Detector : public ::testing::Test {
                    "--out", out,   "--resize", "40", "--crop",    "32"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
-  }
-
-  static Json json_of(Words words) {
-    words.insert(words.end(), {"-o", "json"});
-    const Outcome outcome = run_panda_command(words);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_error, "");
-    return Json::parse(outcome.standard_output);
-  }
-
-  /// One line, exit code, nothing on standard output.
-  static void expect_refused(const Words& words, const std::string& part, int exit_code = 2) {
-    const Outcome outcome = run_panda_command(words);
-    SCOPED_TRACE(part);
-    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.standard_error;
-    EXPECT_EQ(outcome.error_lines(), 1) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_error.compare(0, 7, "panda: "), 0) << outcome.standard_error;
-    EXPECT_NE(outcome.standard_error.find(part), std::string::npos) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_output, "");
   }
 
   /// A refused fit leaves its folder empty.

@@ -9,15 +9,13 @@
 
 #include "kernels/tensor/random.h"
 #include "nn/init.h"
-#include "tests/cli/run_command.h"
+#include "tests/cli/expect.h"
 #include "weights/safetensors.h"
 
 namespace panda::test {
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-using Json = nlohmann::json;
 
 class PandaCommand : public ::testing::Test {
  protected:
@@ -66,22 +64,6 @@ class PandaCommand : public ::testing::Test {
     const Words own = needed(method);
     more.insert(more.end(), own.begin(), own.end());
     return fit(method, out, more);
-  }
-  static Json json_of(Words words) {
-    words.insert(words.end(), {"-o", "json"});
-    const Outcome outcome = run_panda_command(words);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_error, "");
-    return Json::parse(outcome.standard_output);
-  }
-  static void expect_refused(const Words& words, const std::string& part, int exit_code = 2) {
-    const Outcome outcome = run_panda_command(words);
-    SCOPED_TRACE(part);
-    EXPECT_EQ(outcome.exit_code, exit_code) << outcome.standard_error;
-    EXPECT_EQ(outcome.error_lines(), 1) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_error.compare(0, 7, "panda: "), 0) << outcome.standard_error;
-    EXPECT_NE(outcome.standard_error.find(part), std::string::npos) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_output, "");
   }
 
  private:

@@ -13,7 +13,7 @@
 #include "data/image_decode.h"
 #include "data/image_write.h"
 #include "nn/init.h"
-#include "tests/cli/run_command.h"
+#include "tests/cli/expect.h"
 #include "weights/npy.h"
 #include "weights/safetensors.h"
 
@@ -21,8 +21,6 @@ namespace panda::test {
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-using Json = nlohmann::json;
 
 class SpadeCommand : public ::testing::Test {
  protected:
@@ -47,19 +45,6 @@ class SpadeCommand : public ::testing::Test {
                    out,   "--resize", "40",     "--crop", "32",        "--sigma", "1"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
-  }
-  static Json json_of(Words words) {
-    words.insert(words.end(), {"-o", "json"});
-    const Outcome outcome = run_panda_command(words);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_error, "");
-    return Json::parse(outcome.standard_output);
-  }
-  static void expect_refused(const Words& words, const std::string& part) {
-    const Outcome outcome = run_panda_command(words);
-    EXPECT_EQ(outcome.exit_code, 2) << part;
-    EXPECT_EQ(outcome.error_lines(), 1) << outcome.standard_error;
-    EXPECT_NE(outcome.standard_error.find(part), std::string::npos) << outcome.standard_error;
   }
 
  private:

@@ -8,15 +8,12 @@
 #include "data/image_write.h"
 #include "kernels/tensor/random.h"
 #include "nn/init.h"
-#include "tests/cli/run_command.h"
+#include "tests/cli/expect.h"
 #include "weights/npy.h"
 #include "weights/safetensors.h"
 
 namespace panda::test {
 namespace {
-
-using Words = std::vector<std::string>;
-using Json = nlohmann::json;
 
 constexpr int64_t kHeight = 112;
 constexpr int64_t kWidth = 160;
@@ -58,19 +55,6 @@ class TilingCommand : public ::testing::Test {
                    path("w"), "--force", "--out",  path("m")};
     words.insert(words.end(), more.begin(), more.end());
     return words;
-  }
-  static Json json_of(Words words) {
-    words.insert(words.end(), {"-o", "json"});
-    const Outcome outcome = run_panda_command(words);
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_error, "");
-    return Json::parse(outcome.standard_output);
-  }
-  static void expect_refused(const Words& words, const std::string& part) {
-    const Outcome outcome = run_panda_command(words);
-    EXPECT_EQ(outcome.exit_code, 2) << part;
-    EXPECT_EQ(outcome.error_lines(), 1) << outcome.standard_error;
-    EXPECT_NE(outcome.standard_error.find(part), std::string::npos) << outcome.standard_error;
   }
   static void expect_sizes(const Json& image, int64_t height, int64_t width) {
     const std::string map = image.at("map");

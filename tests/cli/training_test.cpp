@@ -5,14 +5,12 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "tests/cli/run_command.h"
+#include "tests/cli/expect.h"
 
 namespace panda::test {
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-using Json = nlohmann::json;
 
 class TrainingCommands : public ::testing::Test {
  protected:
@@ -42,19 +40,6 @@ class TrainingCommands : public ::testing::Test {
     return with({"fisher", "--weights", weights(), "--data", labelled(), "--out", out, "--resize", "40",
                  "--crop", "32", "--batch-size", "4"},
                 more);
-  }
-  static Json json_of(const Words& words) {
-    const Outcome outcome = run_panda_command(with(words, {"-o", "json"}));
-    EXPECT_EQ(outcome.exit_code, 0) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_error, "");
-    return Json::parse(outcome.standard_output);
-  }
-  static void expect_refused(const Words& words, const std::string& part) {
-    const Outcome outcome = run_panda_command(words);
-    EXPECT_EQ(outcome.exit_code, 2) << outcome.standard_error;
-    EXPECT_EQ(outcome.error_lines(), 1) << outcome.standard_error;
-    EXPECT_NE(outcome.standard_error.find(part), std::string::npos) << outcome.standard_error;
-    EXPECT_EQ(outcome.standard_output, "");
   }
   /// Runs `words` and ends it with `signal` once `file` is there; whether it was still running.
   static bool ended_early(const Words& words, const std::string& file, int signal) {
