@@ -21,6 +21,7 @@ enum class Isa { kBaseline, kAvx2, kAvx512 };
 struct MicroKernels;
 struct ExactKernels;
 struct KnnKernels;
+struct AmxKernels;
 /// The inner loops of a supported set (kernels/cpu/simd/micro_kernels.h).
 [[nodiscard]] const MicroKernels& micro_kernels(Isa isa);
 [[nodiscard]] const ExactKernels& exact_kernels(Isa isa);
@@ -30,7 +31,6 @@ struct KnnKernels;
 /// 8- and 16-bit dot products (Cascade Lake and later, Zen 4 and later), on top of kAvx512.
 [[nodiscard]] bool has_avx512_vnni();
 
-struct AmxKernels;
 /// Tiles of bf16 (Sapphire Rapids and later), on top of kAvx512: null if the processor has none, or the
 /// operating system does not give them to this process.
 [[nodiscard]] const AmxKernels* amx_kernels(Isa isa);

@@ -60,7 +60,7 @@ void write_sure(const CpuDevice& device, const KnnSearchPlan& plan, int64_t quer
 
 }  // namespace
 
-bool knn_nearest_pays(const CpuDevice& device, const KnnSearchPlan& plan, double cycles) {
+bool knn_nearest_pays(CpuDevice& device, const KnnSearchPlan& plan, double cycles) {
   const CpuKnnIndex& index = *plan.index;
   const int64_t nb = index.size();
   const int64_t nq = plan.queries.count();

@@ -16,7 +16,7 @@ struct KnnSearchPlan;
 
 /// Whether the search is one of those (kL2 of f32 with a filter of the device's choice, rows few enough that
 /// what is made of them fits the workspace), and faster so than in `cycles` per query.
-[[nodiscard]] bool knn_nearest_pays(const CpuDevice& device, const KnnSearchPlan& plan, double cycles);
+[[nodiscard]] bool knn_nearest_pays(CpuDevice& device, const KnnSearchPlan& plan, double cycles);
 
 /// Writes what it is sure of; returns the queries that it is not sure of, in rising order. A query that is
 /// not finite is an InvalidArgument naming the first one.

@@ -15,13 +15,17 @@ namespace {
 
 /// Queries that share a panel while it is in L1 or L2.
 constexpr int64_t kVectorBlock = 96;
+/// The state of NearestPanelArgs.
+int64_t vector_block_bytes(int64_t lanes) {
+  return kVectorBlock * 3 * lanes * 4;
+}
 
 /// Rows as f32 panels [rows / width][d][width], the last one narrower, by whole vectors.
 class VectorScores final : public NearestScores {
  public:
   VectorScores(CpuDevice& device, const KnnRows& rows);
   [[nodiscard]] int64_t block() const override { return kVectorBlock; }
-  [[nodiscard]] int64_t block_bytes() const override { return kVectorBlock * 3 * lanes_ * 4; }
+  [[nodiscard]] int64_t block_bytes() const override { return vector_block_bytes(lanes_); }
   void find(const float* queries, int64_t count, char* memory, NearestFound* found) const override;
   [[nodiscard]] double error(double norm) const override {
     const double gamma = 1.01 * 2 * static_cast<double>(d_) * 0x1p-24;
@@ -102,13 +106,22 @@ constexpr int64_t kTileQueryBytes = int64_t{512} << 10;
 /// Panels that stay in L2 while a block's groups pass.
 constexpr int64_t kTilePanelBytes = int64_t{768} << 10;
 
+int64_t tile_group_bytes(int64_t d) {
+  return ceil_div(d, kAmxDepth) * kAmxStepBytes;
+}
+int64_t tile_groups(int64_t d) {
+  return std::clamp<int64_t>(kTileQueryBytes / tile_group_bytes(d), 1, kTileGroups);
+}
+/// Codes, and the best two of every row.
+int64_t tile_block_bytes(int64_t d) {
+  return tile_groups(d) * (tile_group_bytes(d) + kAmxGroup * kAmxState * 4);
+}
+
 class TileScores final : public NearestScores {
  public:
   TileScores(CpuDevice& device, const KnnRows& rows);
   [[nodiscard]] int64_t block() const override { return groups_ * kAmxGroup; }
-  [[nodiscard]] int64_t block_bytes() const override {
-    return groups_ * (group_bytes_ + kAmxGroup * kAmxState * 4);
-  }
+  [[nodiscard]] int64_t block_bytes() const override { return tile_block_bytes(d_); }
   void find(const float* queries, int64_t count, char* memory, NearestFound* found) const override;
   [[nodiscard]] double error(double norm) const override;
 
@@ -128,8 +141,8 @@ TileScores::TileScores(CpuDevice& device, const KnnRows& rows)
     : kernels_(*device.amx()),
       d_(rows.d()),
       steps_(ceil_div(d_, kAmxDepth)),
-      group_bytes_(steps_ * kAmxStepBytes),
-      groups_(std::clamp<int64_t>(kTileQueryBytes / group_bytes_, 1, kTileGroups)),
+      group_bytes_(tile_group_bytes(d_)),
+      groups_(tile_groups(d_)),
       panels_(ceil_div(rows.count(), kAmxGroup)),
       scratch_(device.scratch().take(panels_ * group_bytes_)),
       center_(static_cast<size_t>(d_)),
@@ -216,9 +229,16 @@ std::unique_ptr<NearestScores> nearest_scores(CpuDevice& device, const KnnRows& 
   return std::make_unique<VectorScores>(device, rows);
 }
 
-int64_t nearest_scores_bytes(const CpuDevice& device, int64_t rows, int64_t d) {
-  if (device.amx() != nullptr) return round_up(rows, kAmxGroup) * round_up(d, kAmxDepth) * 4;
-  return round_up(rows, device.micro().vector_floats) * d * 4;
+KnnFilter nearest_scores_filter(const CpuDevice& device) {
+  return device.amx() != nullptr ? KnnFilter::kBF16 : KnnFilter::kF32;
+}
+
+int64_t nearest_scores_bytes(CpuDevice& device, int64_t rows, int64_t d) {
+  const int threads = device.threads().thread_count();
+  if (device.amx() != nullptr)
+    return ceil_div(rows, kAmxGroup) * tile_group_bytes(d) + threads * tile_block_bytes(d);
+  const int64_t lanes = device.micro().vector_floats;
+  return round_up(rows, lanes) * d * 4 + threads * vector_block_bytes(lanes);
 }
 
 double nearest_scores_cycles(const CpuDevice& device, int64_t rows, int64_t d, int64_t queries) {

@@ -54,8 +54,10 @@ class NearestScores {
 /// Of f32 rows; they are packed for this search.
 [[nodiscard]] std::unique_ptr<NearestScores> nearest_scores(CpuDevice& device, const KnnRows& rows);
 
-/// Bytes that packing takes.
-[[nodiscard]] int64_t nearest_scores_bytes(const CpuDevice& device, int64_t rows, int64_t d);
+/// What the scores are products of.
+[[nodiscard]] KnnFilter nearest_scores_filter(const CpuDevice& device);
+/// Bytes that packing and a block on every thread take.
+[[nodiscard]] int64_t nearest_scores_bytes(CpuDevice& device, int64_t rows, int64_t d);
 /// Estimated cycles per query, of `queries`.
 [[nodiscard]] double nearest_scores_cycles(const CpuDevice& device, int64_t rows, int64_t d, int64_t queries);
 

@@ -1,8 +1,8 @@
 // Inner loops on AMX tiles of bf16 (Sapphire Rapids and later); the rule of micro_kernels.h holds here too.
 //
 // A vector y is split into two bf16 numbers per component, y = high + low + rest, |rest| <= 2^-18 |y|, and a
-// product of two vectors is high high + low high + high low, summed in f32: some 16 bits for three products
-// at 16 times the speed of f32.
+// product of two vectors is high high + low high + high low, summed in f32: some 16 bits for three products,
+// of which a tile instruction makes 16 times as many per cycle as f32 vectors do.
 #pragma once
 
 #include <stdint.h>
@@ -52,6 +52,7 @@ struct AmxBest {
 };
 
 struct AmxKernels {
+  /// Calls of the functions below, so that a test can prove whether they ran.
   int64_t (*calls)();
   void (*split_rows)(const AmxSplitArgs& args);
   void (*nearest)(const AmxNearestArgs& args);

@@ -17,6 +17,8 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 static_assert(sizeof(TileConfig) == 64);
+/// Not on the stack: the intrinsic names 8 of its bytes to the compiler, which might not write the others.
+constexpr TileConfig kTileConfig;
 
 /// Words [row][column] to [column][row], in place.
 void transpose_tile(char* tile) {
@@ -78,6 +80,22 @@ void split_rows(const AmxSplitArgs& args) {
   for (int64_t tile = 0; tile < 4 * steps; ++tile) transpose_tile(args.group + tile * kAmxTileBytes);
 }
 
+// Tiles' numbers are part of an instruction: 0..3 are sums, 4 and 5 queries, 6 and 7 columns.
+inline __attribute__((always_inline)) void load_queries(const char* tiles) {
+  _tile_loadd(4, tiles, 64);
+  _tile_loadd(5, tiles + kAmxTileBytes, 64);
+}
+inline __attribute__((always_inline)) void load_columns(const char* tiles) {
+  _tile_loadd(6, tiles, 64);
+  _tile_loadd(7, tiles + kAmxTileBytes, 64);
+}
+inline __attribute__((always_inline)) void add_products() {
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(3, 5, 7);
+}
+
 /// Scores of a group of queries and a panel: four tiles of 16 x 16.
 inline __attribute__((always_inline)) void score(const char* queries, const char* panel, int64_t steps,
                                                  const float* norms, float* scores) {
@@ -87,28 +105,14 @@ inline __attribute__((always_inline)) void score(const char* queries, const char
   _tile_loadd(2, norms, 0);
   _tile_loadd(3, norms + 16, 0);
   for (int64_t step = 0; step < steps; ++step) {
-    _tile_loadd(4, queries, 64);
-    _tile_loadd(5, queries + kAmxTileBytes, 64);
-    _tile_loadd(6, panel, 64);
-    _tile_loadd(7, panel + kAmxTileBytes, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(6, panel + kLow, 64);
-    _tile_loadd(7, panel + kLow + kAmxTileBytes, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-    _tile_loadd(4, queries + kLow, 64);
-    _tile_loadd(5, queries + kLow + kAmxTileBytes, 64);
-    _tile_loadd(6, panel, 64);
-    _tile_loadd(7, panel + kAmxTileBytes, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    load_queries(queries);
+    load_columns(panel);
+    add_products();
+    load_columns(panel + kLow);
+    add_products();
+    load_queries(queries + kLow);
+    load_columns(panel);
+    add_products();
     queries += kAmxStepBytes;
     panel += kAmxStepBytes;
   }
@@ -142,8 +146,7 @@ inline __attribute__((always_inline)) void take_in(const float* scores, int32_t 
 
 void nearest(const AmxNearestArgs& args) {
   __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
-  const TileConfig config;
-  _tile_loadconfig(&config);
+  _tile_loadconfig(&kTileConfig);
   alignas(64) float scores[1024];
   const int64_t group_bytes = args.steps * kAmxStepBytes;
   for (int64_t group = 0; group < args.query_groups; ++group) {

@@ -1,6 +1,7 @@
 // Which instruction set ran, and that nothing of it leaks.
 #include "kernels/cpu/isa.h"
 
+#include "kernels/cpu/simd/amx_kernels.h"
 #include "kernels/device_registry.h"
 #include "kernels/gemm.h"
 #include "kernels/knn.h"
@@ -50,6 +51,25 @@ TEST(CpuIsa, OnlyTheForcedSetRuns) {
             << "forced " << isa_name(forced) << ", looked at " << isa_name(isa);
       }
       EXPECT_NE(device->description().find(isa_name(forced)), std::string::npos);
+    }
+  }
+}
+
+TEST(CpuIsa, TilesRunOnlyOnADeviceThatHasThem) {
+  const AmxKernels* const tiles = amx_kernels(supported_isas().back());
+  if (tiles == nullptr) GTEST_SKIP() << "no AMX here";
+  const Tensor rows = on_device(reference_device(), {64, 64}, values(64 * 64, 1));
+  const Tensor indices(host(), DType::kI64, {64, 1}, "test");
+  for (const Isa isa : supported_isas()) {
+    for (const bool wanted : {true, false}) {
+      CpuDevice device(1, isa, wanted);
+      const bool expected = wanted && isa == Isa::kAvx512;
+      EXPECT_EQ(device.amx() != nullptr, expected) << isa_name(isa);
+      EXPECT_EQ(device.description().find("AMX") != std::string::npos, expected) << device.description();
+      const int64_t before = tiles->calls();
+      const KnnGallery gallery(device, rows);
+      knn_gallery_search(device, {.queries = rows, .gallery = &gallery, .k = 1, .indices = indices});
+      EXPECT_EQ(tiles->calls() > before, expected) << device.description();
     }
   }
 }
