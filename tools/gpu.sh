@@ -115,7 +115,8 @@ training() {
 
 # The same program, with a tiny network on the emulator and PyTorch on the CPU: whether it works, no figures.
 training_dry() {
-    python3 -c 'import torch, torchvision, safetensors.torch' 2>/dev/null || { echo "no PyTorch on this machine"; return 77; }
+    python3 -c 'from importlib.util import find_spec; import sys; sys.exit(not all(map(find_spec, ("torch", "torchvision", "safetensors"))))' ||
+        { echo "no PyTorch on this machine"; return 77; }
     python3 bench/peers/training_cuda_torch.py --program "$binaries/bench_training" --output "$out/training.json" --device simt --torch-device cpu \
         --engines native --precisions f32 --cases resnet18x0.125:step:2:32 --repetitions 1 --slice 0
 }

@@ -141,6 +141,9 @@ class Bench:
         set_precision(precision)
         images = torch.randn(batch, 3, extent, extent, generator=torch.Generator().manual_seed(2)).to(self.arguments.torch_device)
         ours = self.ours(weights, precision, mode, what)
+        if not ours:
+            self.failed.append(f"{what}: ours did not start")
+            return
         try:
             errors = self.verify(model, mode, ours, precision, images)
             path = os.path.join(self.folder, "input.npy")
