@@ -19,6 +19,7 @@
 
 #include "autograd/functions/loss.h"
 #include "bench/server.h"
+#include "kernels/tensor/repeated_work.h"
 #include "nn/optimizer.h"
 #include "nn/trainable_resnet.h"
 #include "weights/npy.h"
@@ -58,6 +59,9 @@ class Training {
         workspace_(device),
         images_(device.host_accessible() ? images : clone_to(images, device, "images")),
         mode_(mode),
+        gradients_(device),
+        update_(device),
+        losses_(device, DType::kF32, {images.shape()[0]}, "losses"),
         center_(device, DType::kF32, {net_.config().feature_channels()}, "center") {
     device.fill(center_.view().raw(), 0, center_.bytes());
     if (mode == Mode::kStep) {
@@ -77,16 +81,28 @@ class Training {
       for (int64_t n = 0; n < labels.numel(); ++n) labels.data<int64_t>()[n] = n % net_.config().class_count;
       labels_ = clone_to(labels, device);
     }
-    plan_step(workspace_, [&](autograd::Tape& tape) { (void)pass(tape); });
+    const std::vector<float> ones(static_cast<size_t>(losses_.numel()), 1.0F);
+    seed_ = clone_to(Tensor::from<float>(losses_.shape(), ones.data()), device);
+    plan_step(workspace_, [&](autograd::Tape& tape) { pass(tape); });
   }
 
+  /// One step, as anomaly/adaptation.h makes it.
   double run() {
-    double loss = 0;
-    {
+    if (net_.device().records()) net_.parameters().changed();
+    gradients_.run([&] {
       autograd::Tape tape(workspace_);
-      loss = pass(tape);
+      pass(tape);
+      sgd_->measure();
+    });
+    const double loss = autograd::total(losses_);
+    (void)sgd_->report();
+    const auto apply = [&] { sgd_->apply(1e-2); };
+    if (sgd_->steps() == 0) {
+      apply();
+    } else {
+      update_.run(apply);
     }
-    (void)sgd_->step(1e-2);
+    sgd_->advance();
     return loss;
   }
   [[nodiscard]] Tensor gradient() {
@@ -105,17 +121,20 @@ class Training {
     }
     return compactness(features, center_, 1.0 / static_cast<double>(features.shape().numel()));
   }
-  double pass(autograd::Tape& tape) {
+  void pass(autograd::Tape& tape) {
     const autograd::Variable rows = losses(tape);
-    const double loss = tape.dry_run() ? 0 : total(rows);
-    tape.backward({{rows}});
-    return loss;
+    if (!tape.dry_run()) copy(rows.view(), losses_);
+    tape.backward({{rows, 1, seed_}});
   }
 
   nn::TrainableResnet net_;
   autograd::Workspace workspace_;
   Tensor images_;
   Mode mode_;
+  RepeatedWork gradients_;
+  RepeatedWork update_;
+  Tensor losses_;
+  Tensor seed_;
   Tensor center_;
   Tensor labels_;
   Tensor trunk_;
