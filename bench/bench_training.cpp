@@ -2,16 +2,22 @@
 // training_cuda_torch.py that is ours.
 //   bench_training [--device=cpu] [--precision=f32] [--engine=native] weights.safetensors
 //     input FILE.npy   f32 N,3,H,W, dense; it is put where the device reads it
-//     run MODE         one step, waited for; answers with its seconds, processor seconds, loss and planned
-//     bytes runs MODE N      N steps and one wait; answers with the seconds of all write FILE.npy   the
-//     gradient of layer4.0.conv1.weight of the last step, before clipping memory now       resident bytes now
-//     and at most so far memory device    the plan's peak bytes, and the device's own peak and reserved bytes
+//     run MODE         one step, waited for; answers with its seconds, processor
+//                      seconds, loss and planned bytes
+//     runs MODE N      N steps and one wait; answers with the seconds of all
+//     calls MODE N     the same without recording: where the device records, the
+//                      others replay from the third step on
+//     write FILE.npy   the gradient of layer4.0.conv1.weight of the last step,
+//                      before clipping
+//     memory now       resident bytes now and at most so far
+//     memory device    the plan's peak bytes, the device's own peak and reserved
 // MODE is
-//     plain      forward, backward and SGD of the whole network, batch norms in evaluation mode
-//     step       PANDA's step: layer3 and layer4 trained, compactness loss, clipped SGD with EWC; what layer2
-//                gives was computed once
-//     pretrain   a step of training from scratch: batch statistics, cross-entropy of labels n mod classes,
-//     SGD
+//     plain      forward, backward and SGD of the whole network, batch norms in
+//                evaluation mode
+//     step       PANDA's step: layer3 and layer4 trained, compactness loss,
+//                clipped SGD with EWC; what layer2 gives was computed once
+//     pretrain   a step of training from scratch: batch statistics,
+//                cross-entropy of labels n mod classes, SGD
 // Every command is answered by one line; the first line describes the device.
 #include <fstream>
 #include <optional>
@@ -53,14 +59,14 @@ Mode mode_of(const std::string& name) {
 /// One network in one mode, with its planned memory.
 class Training {
  public:
-  Training(Device& device, const NamedTensors& weights, const Tensor& images, Mode mode)
+  Training(Device& device, const NamedTensors& weights, const Tensor& images, Mode mode, bool record)
       : net_(device, nn::detect_resnet(weights), weights,
              mode == Mode::kPretrain ? nn::BatchNormMode::kBatchStatistics : nn::BatchNormMode::kEvaluation),
         workspace_(device),
         images_(device.host_accessible() ? images : clone_to(images, device, "images")),
         mode_(mode),
-        gradients_(device),
-        update_(device),
+        gradients_(device, record),
+        update_(device, record),
         losses_(device, DType::kF32, {images.shape()[0]}, "losses"),
         center_(device, DType::kF32, {net_.config().feature_channels()}, "center") {
     device.fill(center_.view().raw(), 0, center_.bytes());
@@ -158,10 +164,10 @@ class Server {
         training_.reset();
         answer("ok");
       } else if (command == "run") {
-        const Clocks taken = timed(argument, 1);
+        const Clocks taken = timed(argument, 1, true);
         answer(text(taken.wall, " ", taken.processor, " ", loss_, " ", training_->peak_bytes()));
-      } else if (command == "runs" && std::cin >> count) {
-        answer(text(timed(argument, count).wall));
+      } else if ((command == "runs" || command == "calls") && std::cin >> count) {
+        answer(text(timed(argument, count, command == "runs").wall));
       } else if (command == "memory" && argument == "device") {
         const MemoryReport report = device_->memory_report();
         answer(text(training_ == nullptr ? 0 : training_->peak_bytes(), " ", report.peak_bytes, " ",
@@ -180,12 +186,13 @@ class Server {
 
  private:
   /// What so many steps take; the network is made before.
-  Clocks timed(const std::string& mode, int count) {
+  Clocks timed(const std::string& mode, int count, bool record) {
     PANDA_CHECK(images_.present(), "bench_training: '", mode, "' before any input");
-    if (training_ == nullptr || mode_ != mode) {
+    if (training_ == nullptr || mode_ != mode || record_ != record) {
       training_.reset();
-      training_ = std::make_unique<Training>(*device_, *weights_, images_, mode_of(mode));
+      training_ = std::make_unique<Training>(*device_, *weights_, images_, mode_of(mode), record);
       mode_ = mode;
+      record_ = record;
     }
     device_->synchronize();
     const Clocks start = Clocks::now();
@@ -199,6 +206,7 @@ class Server {
   Tensor images_;
   std::unique_ptr<Training> training_;
   std::string mode_;
+  bool record_ = true;
   double loss_ = 0;
 };
 

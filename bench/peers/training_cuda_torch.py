@@ -5,7 +5,8 @@ The modes are those of training_torch.py: "step" is PANDA's step (layer3 and lay
 gave, computed once; PyTorch's from the images, as the official code does, and, as a contender of its own, from a kept trunk too. "plain" is forward,
 backward and SGD of the whole network. Both get the same weights and images, resident on the GPU; a time is the wall time of a number of steps and one
 wait, divided by that number, ours and theirs alternating. Ours looks at the loss and the gradient's norm in every step, as its trainer does; PyTorch
-waits for nothing. Before anything is timed the first gradients of all are compared with PyTorch's in f64, on four images. Cases go in the
+waits for nothing. Before anything is timed the first gradients of all are compared with PyTorch's in f64, on four images, and the
+fourth step's, replayed, with that of called steps, bit by bit. Cases go in the
 order given until the time budget (--seconds) is used; what was not reached is listed. Writes one JSON file and prints one line per measurement.
 
   training_cuda_torch.py --program build/cuda-static/bin/bench_training --output training.json
@@ -113,7 +114,7 @@ class Bench:
         return children
 
     def verify(self, model, mode, ours, precision, images):
-        """Relative errors of the first gradient against PyTorch in f64."""
+        """Relative errors of the first gradient against PyTorch in f64; replayed steps against called ones."""
         few = images[:4]
         path, result = os.path.join(self.folder, "few.npy"), os.path.join(self.folder, "gradient.npy")
         np.save(path, few.cpu().numpy())
@@ -129,6 +130,13 @@ class Bench:
             errors[engine] = relative_error(np.load(result), expected)
             if not errors[engine] < BOUNDS[precision]:
                 raise RuntimeError(f"{engine}: the gradient differs by {errors[engine]:.2e}, expected below {BOUNDS[precision]:.0e}")
+            child.seconds(3)
+            child.ask("write " + result)
+            replayed = np.load(result)
+            child.ask(f"calls {mode} 4")
+            child.ask("write " + result)
+            if not np.array_equal(replayed, np.load(result)):
+                raise RuntimeError(f"{engine}: replayed steps give another gradient than called ones")
         return errors
 
     def one(self, name, mode, batch, extent, precision):

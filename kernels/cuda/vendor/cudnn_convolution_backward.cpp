@@ -2,7 +2,8 @@
 //
 // cuDNN computes dL_dx straight into its place where that is channels-last, aligned and to be overwritten.
 // Any other gradient it leaves in f32 beside, from where it is converted or, in mode accumulate, added: in
-// f32 and rounded once. Its own accumulation (beta) is not used: few of its engines have it.
+// f32 and rounded once. Its own accumulation (beta) would serve dL_dx in f32 alone: the gradient of a filter
+// has another layout, and one of 16 bits would be rounded twice.
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/vendor/cudnn_convolution.h"
 #include "kernels/cuda/vendor/vendor_libraries.h"
