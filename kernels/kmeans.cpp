@@ -76,11 +76,17 @@ class Lloyd {
   KmeansResult run(Tensor centers);
 
  private:
-  /// Labels and distances of these centers, and the sums of what they label.
-  void assign(const Tensor& centers);
+  /// Labels of these centers, the sums of what they label, and if `measured` distances. They matter for the
+  /// last centers and for empty clusters alone, and without them an assignment is faster.
+  void assign(const Tensor& centers, bool measured);
+  /// Distances of these centers, if their assignment did not measure them.
+  void measure(const Tensor& centers);
   void accumulate(const ConstTensorView& part, int64_t begin);
+  [[nodiscard]] KnnGallery gallery_of(const Tensor& centers) const {
+    return KnnGallery(device_, device_.host_accessible() ? centers : clone_to(centers, device_, "centers"));
+  }
   /// Gives points to empty clusters; returns to how many.
-  int64_t reseed_empty();
+  int64_t reseed_empty(const Tensor& centers);
   [[nodiscard]] std::vector<double> cluster_weights() const;
   /// The next centers.
   [[nodiscard]] Tensor update(const Tensor& centers) const;
@@ -94,20 +100,32 @@ class Lloyd {
   std::vector<double> distances_;
   Tensor sums_;
   Tensor zeros_;
+  bool measured_ = false;
   int64_t passes_ = 0;
 };
 
-void Lloyd::assign(const Tensor& centers) {
-  const KnnGallery gallery(device_,
-                           device_.host_accessible() ? centers : clone_to(centers, device_, "centers"));
+void Lloyd::assign(const Tensor& centers, bool measured) {
+  const KnnGallery gallery = gallery_of(centers);
   copy(zeros_, sums_);
   const int64_t n = points_.n();
   points_.for_each_part(options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t end) {
-    points_.nearest(part, gallery, labels_.data<int64_t>() + begin, distances_.data() + begin);
+    points_.nearest(part, gallery, labels_.data<int64_t>() + begin,
+                    measured ? distances_.data() + begin : nullptr);
     accumulate(part, begin);
     report_progress(progress_, "k-means", passes_ * n + end, (options_.iterations + 1) * n);
   });
   ++passes_;
+  measured_ = measured;
+}
+
+void Lloyd::measure(const Tensor& centers) {
+  if (measured_) return;
+  const KnnGallery gallery = gallery_of(centers);
+  points_.for_each_part(options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t) {
+    points_.nearest(part, gallery, labels_.data<int64_t>() + begin, distances_.data() + begin);
+    check_interrupt();
+  });
+  measured_ = true;
 }
 
 void Lloyd::accumulate(const ConstTensorView& part, int64_t begin) {
@@ -129,13 +147,14 @@ std::vector<double> Lloyd::cluster_weights() const {
   return weights;
 }
 
-int64_t Lloyd::reseed_empty() {
+int64_t Lloyd::reseed_empty(const Tensor& centers) {
   std::vector<int64_t> counts(static_cast<size_t>(options_.k), 0);  // of points of positive weight
   int64_t* labels = labels_.data<int64_t>();
   for (int64_t i = 0; i < points_.n(); ++i) {
     if (points_.weight(i) > 0) ++counts[static_cast<size_t>(labels[i])];
   }
   if (std::find(counts.begin(), counts.end(), 0) == counts.end()) return 0;
+  measure(centers);
 
   std::vector<int64_t> farthest;
   for (int64_t i = 0; i < points_.n(); ++i) {
@@ -210,17 +229,18 @@ double largest_movement(const Tensor& from, const Tensor& to) {
 
 KmeansResult Lloyd::run(Tensor centers) {
   KmeansResult result;
-  assign(centers);
+  assign(centers, options_.iterations == 0);
   while (result.iterations < options_.iterations && !result.converged) {
-    result.reseeded += reseed_empty();
+    result.reseeded += reseed_empty(centers);
     Tensor next = update(centers);
     result.movement = largest_movement(centers, next);
     result.converged = result.movement <= options_.tolerance;
     ++result.iterations;
     centers = std::move(next);
     // Labels are those of the centers that are returned; of centers that stayed they are there.
-    if (result.movement > 0) assign(centers);
+    if (result.movement > 0) assign(centers, result.converged || result.iterations == options_.iterations);
   }
+  measure(centers);
   result.centers = std::move(centers);
   result.labels = labels_;
   result.inertia = inertia();

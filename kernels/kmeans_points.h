@@ -28,7 +28,7 @@ class PointReader {
   /// One point, f32 1,d on the host.
   [[nodiscard]] Tensor point(int64_t i);
 
-  /// Index and distance of each row's nearest gallery vector, to host memory.
+  /// Index and distance of each row's nearest gallery vector, to host memory. Null distances: not wanted.
   void nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels, double* distances);
 
  private:

@@ -68,17 +68,23 @@ void PointReader::nearest(const ConstTensorView& part, const KnnGallery& gallery
                           double* distances) {
   const Shape shape{part.shape()[0], 1};
   const TensorView host_indices(labels, DType::kI64, shape, host());
-  const TensorView host_distances(distances, DType::kF64, shape, host());
+  const TensorView host_distances =
+      distances == nullptr ? TensorView() : TensorView(distances, DType::kF64, shape, host());
   if (device_.host_accessible()) {
     knn_gallery_search(
         device_,
         {.queries = part, .gallery = &gallery, .k = 1, .distances = host_distances, .indices = host_indices});
     return;
   }
-  const Tensor d(device_, DType::kF64, shape, "knn distances");
+  Tensor d;
+  if (distances != nullptr) d = Tensor(device_, DType::kF64, shape, "knn distances");
   const Tensor i(device_, DType::kI64, shape, "knn indices");
-  knn_gallery_search(device_, {.queries = part, .gallery = &gallery, .k = 1, .distances = d, .indices = i});
-  copy(d, host_distances);
+  knn_gallery_search(device_, {.queries = part,
+                               .gallery = &gallery,
+                               .k = 1,
+                               .distances = d.present() ? d.view() : TensorView(),
+                               .indices = i});
+  if (d.present()) copy(d, host_distances);
   copy(i, host_indices);
 }
 

@@ -123,13 +123,13 @@ struct KnnStatistics {
 };
 
 /// queries: f32, f16, bf16 or u8 nq,d · gallery: made for this device, k <= its size · distances: f32 or f64
-/// nq,k, rising · indices: i64 nq,k · statistics: overwritten; may be null. A NaN or an infinity in a query
-/// is an InvalidArgument that names the (first) row.
+/// nq,k, rising; absent: not wanted, which may spare taking them · indices: i64 nq,k · statistics:
+/// overwritten; may be null. A NaN or an infinity in a query is an InvalidArgument that names the (first) row.
 struct KnnGallerySearchArgs {
   ConstTensorView queries;
   const KnnGallery* gallery = nullptr;
   int64_t k = 1;
-  TensorView distances;
+  TensorView distances = {};
   TensorView indices;
   KnnOptions options = {};
   KnnStatistics* statistics = nullptr;

@@ -5,16 +5,17 @@
 
 namespace panda::kernels::cpu {
 
-CpuDevice::CpuDevice(int thread_count, Isa isa)
+CpuDevice::CpuDevice(int thread_count, Isa isa, bool tiles)
     : threads_(thread_count),
       isa_(isa),
       micro_(micro_kernels(isa)),
       exact_(exact_kernels(isa)),
-      knn_(knn_kernels(isa)) {}
+      knn_(knn_kernels(isa)),
+      amx_(tiles ? amx_kernels(isa) : nullptr) {}
 
 std::string CpuDevice::description() const {
   return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ",
-              isa_name(isa_));
+              isa_name(isa_), amx_ != nullptr ? " with AMX" : "");
 }
 
 const KernelTable& CpuDevice::kernels() const {

@@ -12,7 +12,8 @@ namespace panda::kernels::cpu {
 
 class CpuDevice final : public HostMemoryDevice {
  public:
-  CpuDevice(int thread_count, Isa isa);
+  /// `tiles`: with AMX where there is one.
+  CpuDevice(int thread_count, Isa isa, bool tiles = true);
 
   [[nodiscard]] std::string name() const override { return "cpu"; }
   [[nodiscard]] std::string description() const override;
@@ -25,6 +26,8 @@ class CpuDevice final : public HostMemoryDevice {
   [[nodiscard]] const MicroKernels& micro() const { return micro_; }
   [[nodiscard]] const ExactKernels& exact() const { return exact_; }
   [[nodiscard]] const KnnKernels& knn() const { return knn_; }
+  /// Null where there are none.
+  [[nodiscard]] const AmxKernels* amx() const { return amx_; }
   [[nodiscard]] ScratchCache& scratch() { return scratch_; }
 
  private:
@@ -33,6 +36,7 @@ class CpuDevice final : public HostMemoryDevice {
   const MicroKernels& micro_;
   const ExactKernels& exact_;
   const KnnKernels& knn_;
+  const AmxKernels* amx_;
   ScratchCache scratch_{*this};
 };
 

@@ -1,5 +1,12 @@
 #include "kernels/cpu/isa.h"
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include "kernels/cpu/simd/amx_kernels.h"
 #include "kernels/cpu/simd/knn_kernels.h"
 #include "kernels/cpu/simd/micro_kernels.h"
 #include "kernels/tensor/error.h"
@@ -80,5 +87,36 @@ const KnnKernels& knn_kernels(Isa isa) {
   PANDA_INTERNAL_ASSERT(isa == Isa::kBaseline, isa_name(isa));
   return baseline::kKnnKernels;
 }
+
+#if defined(__x86_64__) && defined(__linux__)
+namespace {
+
+bool may_use_amx() {
+  if (supported_isas().back() != Isa::kAvx512) return false;
+  // GCC 12 does not name these for __builtin_cpu_supports: AMX-BF16 and AMX-TILE, AVX512-BF16.
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 22 & 1) == 0 || (d >> 24 & 1) == 0) return false;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || (a >> 5 & 1) == 0) return false;
+  // Linux gives a process the tiles' registers (8 KiB a thread) when it asks, and refuses where it does not
+  // know them.
+  constexpr long kRequestPermission = 0x1023;
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+}  // namespace
+
+const AmxKernels* amx_kernels(Isa isa) {
+  static const bool may = may_use_amx();
+  return isa == Isa::kAvx512 && may ? &amx::kAmxKernels : nullptr;
+}
+#else
+const AmxKernels* amx_kernels(Isa) {
+  return nullptr;
+}
+#endif
 
 }  // namespace panda::kernels::cpu

@@ -30,4 +30,9 @@ struct KnnKernels;
 /// 8- and 16-bit dot products (Cascade Lake and later, Zen 4 and later), on top of kAvx512.
 [[nodiscard]] bool has_avx512_vnni();
 
+struct AmxKernels;
+/// Tiles of bf16 (Sapphire Rapids and later), on top of kAvx512: null if the processor has none, or the
+/// operating system does not give them to this process.
+[[nodiscard]] const AmxKernels* amx_kernels(Isa isa);
+
 }  // namespace panda::kernels::cpu

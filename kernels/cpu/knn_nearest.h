@@ -1,14 +1,9 @@
-// The nearest of few gallery rows, for many queries: what K-means asks. All scores are taken in f32, the best
-// two kept in registers; a query whose best two are nearer to each other than rounding allows goes through
-// the general search.
+// The nearest of few gallery rows, for many queries: what K-means asks. All scores are taken in low
+// precision, the best two kept in registers (knn_nearest_scores.h); a query whose best two are nearer to each
+// other than rounding allows goes through the general search.
 //
-//   score_j = |c_j|^2 - 2 <x, c_j>, which orders rows as D does
-//   |score - exact| <= E = 2 gamma |x| C + 2^-22 (C^2 + 2 |x| C),  gamma = 1.01 d 2^-24,  C = the largest
-//   |c_j|
-//
-// gamma: a chain of d multiply-adds, or of d products and additions with twice that (the code takes 2 d);
-// 2^-22: rounding |c_j|^2 and the score. So if the second is more than 2 E + 2^-40 (|x| + C)^2 above the
-// best, D of the best is the smallest, its own rounding included, and strictly so: no tie is decided here.
+// If the second score is more than 2 E + 2^-40 (|x| + C)^2 above the best, E the bound on the scores' error,
+// then D of the best is the smallest, D's own rounding included, and strictly so: no tie is decided here.
 #pragma once
 
 #include <vector>
@@ -20,7 +15,7 @@ namespace panda::kernels::cpu {
 struct KnnSearchPlan;
 
 /// Whether the search is one of those (kL2 of f32 with a filter of the device's choice, rows few enough that
-/// panels of them fit the workspace), and faster so than in `cycles` per query.
+/// what is made of them fits the workspace), and faster so than in `cycles` per query.
 [[nodiscard]] bool knn_nearest_pays(const CpuDevice& device, const KnnSearchPlan& plan, double cycles);
 
 /// Writes what it is sure of; returns the queries that it is not sure of, in rising order. A query that is

@@ -403,6 +403,7 @@ void KnnSearch::search_item(const Item& item, const Memory& m, KnnStatistics& st
 
 void KnnSearch::put(int64_t at, double distance, int64_t index) const {
   plan_.indices.data<int64_t>()[at] = index;
+  if (!plan_.distances.present()) return;
   if (plan_.distances.dtype() == DType::kF64) {
     plan_.distances.data<double>()[at] = distance;
   } else {
@@ -469,18 +470,20 @@ KnnStatistics search_some(CpuDevice& device, const KnnSearchPlan& plan, const st
   const auto count = static_cast<int64_t>(queries.size());
   const int64_t d = plan.index->d();
   const Tensor rows(device, DType::kF32, {count, d}, "knn queries");
-  const Tensor distances(device, plan.distances.dtype(), {count, plan.k}, "knn distances");
+  Tensor distances;
+  if (plan.distances.present())
+    distances = Tensor(device, plan.distances.dtype(), {count, plan.k}, "knn distances");
   const Tensor indices(device, DType::kI64, {count, plan.k}, "knn indices");
   for (int64_t i = 0; i < count; ++i)
     std::copy_n(plan.queries.row(queries[static_cast<size_t>(i)], nullptr), d, rows.data<float>() + i * d);
   KnnSearchPlan some = plan;
   some.queries = KnnRows(device, rows);
-  some.distances = distances;
+  some.distances = distances.present() ? distances.view() : TensorView();
   some.indices = indices;
   const KnnStatistics statistics = KnnSearch(device, some).run();
   for (int64_t i = 0; i < count; ++i) {
     const int64_t to = queries[static_cast<size_t>(i)];
-    copy(distances.view().rows(i, i + 1), plan.distances.rows(to, to + 1));
+    if (distances.present()) copy(distances.view().rows(i, i + 1), plan.distances.rows(to, to + 1));
     copy(indices.view().rows(i, i + 1), plan.indices.rows(to, to + 1));
   }
   return statistics;

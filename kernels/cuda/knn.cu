@@ -107,10 +107,14 @@ void knn_gallery_search(Device& base, const KnnGallerySearchArgs& args) {
   check_finite(device, "knn_gallery_search", "queries", args.queries);
   const KnnGallery& gallery = *args.gallery;
   const auto& index = static_cast<const GpuKnnIndex&>(*gallery.index());
+  Tensor unwanted;
+  if (!args.distances.present())
+    unwanted = Tensor(device, DType::kF64, args.indices.shape(), "knn distances");
   const KnnStatistics statistics =
       search(device, index,
              {"knn_gallery_search", args.queries, gallery.rows(), gallery.metric(), index.norms(), args.k,
-              args.distances, args.indices, args.options.workspace_bytes});
+              args.distances.present() ? args.distances : unwanted.view(), args.indices,
+              args.options.workspace_bytes});
   if (args.statistics != nullptr) *args.statistics = statistics;
 }
 

@@ -87,6 +87,7 @@ void search(KnnMetric metric, const Rows& queries, const Rows& gallery, int64_t 
     for (int64_t j = 0; j < k; ++j) {
       const auto& [best, index] = candidates[static_cast<size_t>(j)];
       indices.data<int64_t>()[i * k + j] = index;
+      if (!distances.present()) continue;
       if (distances.dtype() == DType::kF64) {
         distances.data<double>()[i * k + j] = best;
       } else {

@@ -66,6 +66,12 @@ void run_gallery(const Subject& s, const Tensor& queries, const Tensor& rows, in
                                          .statistics = &statistics});
   expect_matches(i, indices, 0.0, Zeros::kExpected);
   expect_matches(d, distances, 0.0, Zeros::kExpected);
+  const GuardedTensor alone = output(s, shape, Layout::kDense, Alignment::kAligned, DType::kI64);
+  kernels::knn_gallery_search(s.device, {.queries = place_bytes(s, queries, alignment).view(),
+                                         .gallery = &gallery,
+                                         .k = k,
+                                         .indices = alone.view()});
+  expect_matches(alone, indices, 0.0, Zeros::kExpected);
   EXPECT_GE(statistics.survivors, shape[0] * k);
   EXPECT_LE(statistics.rescanned_rows, shape[0]);
 }

@@ -91,6 +91,18 @@ struct NearestPanelArgs {
   float* state;
 };
 
+/// sums[j] += weights[i] x[i * stride + j] for i = members[0], members[1], ..., j < columns, in f64: the
+/// product is exact, the addition rounded.
+struct AddRowsArgs {
+  const float* x;
+  int64_t stride;
+  const int64_t* members;
+  int64_t count;
+  const float* weights;  ///< null: 1
+  int64_t columns;
+  double* sums;
+};
+
 /// Winograd F(4x4,3x3): tiles [first, first + count) of the batch (tile = (n * tiles_h + th) * tiles_w + tw),
 /// all channels. v[36][blocks][count][16], slices v_stride and blocks v_block_stride floats apart.
 struct WinogradInputArgs {
@@ -304,6 +316,7 @@ struct MicroKernels {
   /// results[j] op= x[i*stride + j] for i < count in rising order, j < columns, in f64.
   void (*reduce_columns)(SimdReduce op, const float* x, int64_t count, int64_t stride, int64_t columns,
                          double* results);
+  void (*add_rows)(const AddRowsArgs& args);
   void (*filter_gradient)(const FilterGradientArgs& args);
   void (*combine_filter_gradient)(const CombineFilterGradientArgs& args);
   /// sums[j] += sum over pixels in rising order of (a[j] - shift_a[j]) * (b[j] - shift_b[j]), j < 16

@@ -2,6 +2,7 @@
 namespace {
 #include "kernels/cpu/simd/vector.inl"
 
+#include "kernels/cpu/simd/add_rows.inl"
 #include "kernels/cpu/simd/elementwise.inl"
 #include "kernels/cpu/simd/filter_gradient.inl"
 #include "kernels/cpu/simd/gemm.inl"
@@ -43,6 +44,7 @@ const MicroKernels kKernels = {
     .divide = divide,
     .reduce_line = reduce_line,
     .reduce_columns = reduce_columns,
+    .add_rows = add_rows,
     .filter_gradient = filter_gradient,
     .combine_filter_gradient = combine_filter_gradient,
     .channel_products = channel_products,

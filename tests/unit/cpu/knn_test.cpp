@@ -4,6 +4,7 @@
 // search without a filter.
 #include <cstdlib>
 
+#include "kernels/cpu/knn_nearest_scores.h"
 #include "kernels/cpu/knn_search.h"
 #include "kernels/knn.h"
 #include "tests/support/knn_data.h"
@@ -294,9 +295,17 @@ TEST(CpuKnnCertificate, ASmallerErrorBoundWouldBeWrong) {
   }
 }
 
-/// Few rows and one neighbour: all scores in f32, the best two in registers (knn_nearest.h).
+/// Every instruction set, and AVX-512 without the tiles that come with it where there are any.
+std::vector<std::unique_ptr<CpuDevice>> with_and_without_tiles() {
+  std::vector<std::unique_ptr<CpuDevice>> devices = all_devices();
+  if (devices.back()->amx() != nullptr)
+    devices.push_back(std::make_unique<CpuDevice>(2, supported_isas().back(), false));
+  return devices;
+}
+
+/// Few rows and one neighbour: all scores in f32 or bf16 pairs, the best two in registers (knn_nearest.h).
 TEST(CpuKnnNearest, IsExactOnEveryInstructionSet) {
-  for (const auto& device : all_devices()) {
+  for (const auto& device : with_and_without_tiles()) {
     for (const Data data : kAllKnnData) {
       for (const int64_t d : {1, 3, 64, 130}) {
         for (const int64_t nb : {1, 50, 64, 100}) {
@@ -314,6 +323,68 @@ TEST(CpuKnnNearest, IsExactOnEveryInstructionSet) {
         }
       }
     }
+  }
+}
+
+TEST(CpuKnnNearest, ScoresAreWithinTheirBoundAndTheBoundIsNotIdle) {
+  for (const auto& device : with_and_without_tiles()) {
+    double nearest_to_bound = 0;
+    for (const double scale : {1.0, 1e-12, 1e12}) {
+      for (const double shift : {0.0, 30.0}) {
+        for (const int64_t d : {1, 31, 32, 33, 200, 1500}) {
+          const int64_t nq = 45;
+          const int64_t nb = 70;
+          Tensor all = make_knn_data(Data::kNormal, nq + nb, d, static_cast<uint64_t>(d));
+          for (int64_t i = 0; i < all.numel(); ++i) {
+            float& x = all.data<float>()[i];
+            x = static_cast<float>((x + shift) * scale);
+          }
+          const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
+          const auto scores = nearest_scores(*device, KnnRows(*device, rows));
+          ASSERT_GE(scores->block(), nq);
+          const Tensor memory(*device, DType::kU8, {scores->block_bytes()}, "memory");
+          std::vector<NearestFound> found(static_cast<size_t>(nq));
+          scores->find(all.data<float>(), nq, reinterpret_cast<char*>(memory.data<uint8_t>()), found.data());
+          for (int64_t i = 0; i < nq; ++i) {
+            std::vector<double> exact;
+            for (int64_t j = 0; j < nb; ++j) {
+              double sum = 0;
+              for (int64_t c = 0; c < d; ++c) {
+                const double difference =
+                    double{all.data<float>()[i * d + c]} - double{rows.data<float>()[j * d + c]};
+                sum += difference * difference;
+              }
+              exact.push_back(sum);
+            }
+            const NearestFound& one = found[static_cast<size_t>(i)];
+            const double of_found = exact[static_cast<size_t>(one.row)];
+            std::nth_element(exact.begin(), exact.begin() + 1, exact.end());
+            const double error = scores->error(one.norm);
+            // Each of the two smallest scores is within the bound of its distance, whichever rows they are
+            // of.
+            EXPECT_LE(of_found - exact[0], 2 * error) << device->description() << " d=" << d;
+            const double gap = (double{one.second} - double{one.best}) - (exact[1] - exact[0]);
+            EXPECT_LE(std::abs(gap), 2 * error) << device->description() << " d=" << d << " " << scale;
+            nearest_to_bound = std::max(nearest_to_bound, std::abs(gap) / (2 * error));
+          }
+        }
+      }
+    }
+    EXPECT_GT(nearest_to_bound, 1e-3) << device->description();
+  }
+}
+
+TEST(CpuKnnNearest, AgreesWithoutDistances) {
+  const Tensor all = make_knn_data(Data::kClustered, 300 + 60, 24, 5);
+  const ConstTensorView queries = all.view().rows(0, 300);
+  const Tensor rows = clone_to(all.view().rows(300, 360), host());
+  const Answer expected = reference_answer(queries, rows, 1, KnnMetric::kL2);
+  for (const auto& device : with_and_without_tiles()) {
+    const Tensor indices(host(), DType::kI64, {300, 1}, "i");
+    const KnnGallery gallery(*device, rows);
+    knn_gallery_search(*device, {.queries = queries, .gallery = &gallery, .k = 1, .indices = indices});
+    const auto* const found = indices.data<int64_t>();
+    EXPECT_EQ(std::vector<int64_t>(found, found + 300), expected.indices) << device->description();
   }
 }
 

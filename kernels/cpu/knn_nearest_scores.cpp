@@ -1,0 +1,241 @@
+#include "kernels/cpu/knn_nearest_scores.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cpu/simd/amx_kernels.h"
+#include "kernels/cpu/work.h"
+
+namespace panda::kernels::cpu {
+
+namespace {
+
+// --- f32 --------------------------------------------------------------------------------------------------
+
+/// Queries that share a panel while it is in L1 or L2.
+constexpr int64_t kVectorBlock = 96;
+
+/// Rows as f32 panels [rows / width][d][width], the last one narrower, by whole vectors.
+class VectorScores final : public NearestScores {
+ public:
+  VectorScores(CpuDevice& device, const KnnRows& rows);
+  [[nodiscard]] int64_t block() const override { return kVectorBlock; }
+  [[nodiscard]] int64_t block_bytes() const override { return kVectorBlock * 3 * lanes_ * 4; }
+  void find(const float* queries, int64_t count, char* memory, NearestFound* found) const override;
+  [[nodiscard]] double error(double norm) const override {
+    const double gamma = 1.01 * 2 * static_cast<double>(d_) * 0x1p-24;
+    return 2 * gamma * norm * longest_ + 0x1p-22 * longest_ * (longest_ + 2 * norm) + 0x1p-120;
+  }
+
+ private:
+  const MicroKernels& micro_;
+  int64_t rows_;
+  int64_t d_;
+  int64_t lanes_;
+  Scratch scratch_;
+  float* panels_;
+  std::vector<float> norms_;  ///< |c|^2; infinite after the last row, up to a whole panel
+};
+
+VectorScores::VectorScores(CpuDevice& device, const KnnRows& rows)
+    : micro_(device.micro()),
+      rows_(rows.count()),
+      d_(rows.d()),
+      lanes_(micro_.vector_floats),
+      scratch_(device.scratch().take_array<float>(round_up(rows_, lanes_) * d_)),
+      panels_(scratch_.data<float>()) {
+  const int64_t width = micro_.gemm_columns;
+  const float* const x = rows.row(0, nullptr);
+  norms_.assign(static_cast<size_t>(round_up(rows_, width)), INFINITY);
+  for (int64_t first = 0; first < rows_; first += width) {
+    const int64_t columns = std::min(width, rows_ - first);
+    const int64_t stride = round_up(columns, lanes_);
+    if (stride != columns) std::fill_n(panels_ + first * d_, stride * d_, 0.0F);
+    micro_.transpose(x + first * d_, d_, columns, d_, panels_ + first * d_, stride);
+  }
+  for (int64_t i = 0; i < rows_; ++i) {
+    const double square = micro_.dot(x + i * d_, x + i * d_, d_);
+    norms_[static_cast<size_t>(i)] = static_cast<float>(square);
+    longest_ = std::max(longest_, std::sqrt(square) * (1 + knn_eta(d_)));
+  }
+}
+
+void VectorScores::find(const float* queries, int64_t count, char* memory, NearestFound* found) const {
+  auto* const state = reinterpret_cast<float*>(memory);
+  std::fill_n(state, 3 * lanes_ * count, INFINITY);
+  for (int64_t first = 0; first < rows_; first += micro_.gemm_columns) {
+    micro_.nearest_panel({.a = queries,
+                          .row_stride = d_,
+                          .rows = count,
+                          .d = d_,
+                          .panel = panels_ + first * d_,
+                          .columns = std::min(micro_.gemm_columns, rows_ - first),
+                          .first_column = first,
+                          .norms = norms_.data() + first,
+                          .state = state});
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const float* const lanes = state + i * 3 * lanes_;
+    float best = INFINITY;
+    float second = INFINITY;
+    int32_t row = 0;
+    for (int64_t j = 0; j < lanes_; ++j) {
+      if (lanes[j] < best) {
+        second = std::min(best, lanes[lanes_ + j]);
+        best = lanes[j];
+        std::memcpy(&row, lanes + 2 * lanes_ + j, sizeof row);
+      } else {
+        second = std::min(second, lanes[j]);
+      }
+    }
+    const float* const x = queries + i * d_;
+    found[i] = {best, second, row, std::sqrt(micro_.dot(x, x, d_)) * (1 + knn_eta(d_))};
+  }
+}
+
+// --- bf16 pairs on AMX tiles ------------------------------------------------------------------------------
+
+/// Groups of 32 queries in a block, as many as their codes leave room for in L2.
+constexpr int64_t kTileGroups = 8;
+constexpr int64_t kTileQueryBytes = int64_t{512} << 10;
+/// Panels that stay in L2 while a block's groups pass.
+constexpr int64_t kTilePanelBytes = int64_t{768} << 10;
+
+class TileScores final : public NearestScores {
+ public:
+  TileScores(CpuDevice& device, const KnnRows& rows);
+  [[nodiscard]] int64_t block() const override { return groups_ * kAmxGroup; }
+  [[nodiscard]] int64_t block_bytes() const override {
+    return groups_ * (group_bytes_ + kAmxGroup * kAmxState * 4);
+  }
+  void find(const float* queries, int64_t count, char* memory, NearestFound* found) const override;
+  [[nodiscard]] double error(double norm) const override;
+
+ private:
+  const AmxKernels& kernels_;
+  int64_t d_;
+  int64_t steps_;
+  int64_t group_bytes_;
+  int64_t groups_;
+  int64_t panels_;
+  Scratch scratch_;
+  std::vector<float> center_;
+  std::vector<float> norms_;  ///< |y|^2; infinite after the last row, up to a whole panel
+};
+
+TileScores::TileScores(CpuDevice& device, const KnnRows& rows)
+    : kernels_(*device.amx()),
+      d_(rows.d()),
+      steps_(ceil_div(d_, kAmxDepth)),
+      group_bytes_(steps_ * kAmxStepBytes),
+      groups_(std::clamp<int64_t>(kTileQueryBytes / group_bytes_, 1, kTileGroups)),
+      panels_(ceil_div(rows.count(), kAmxGroup)),
+      scratch_(device.scratch().take(panels_ * group_bytes_)),
+      center_(static_cast<size_t>(d_)),
+      norms_(static_cast<size_t>(panels_ * kAmxGroup), INFINITY) {
+  const float* const x = rows.row(0, nullptr);
+  std::vector<double> sums(static_cast<size_t>(d_), 0.0);
+  device.micro().reduce_columns(SimdReduce::kSum, x, rows.count(), d_, d_, sums.data());
+  for (size_t i = 0; i < center_.size(); ++i)
+    center_[i] = static_cast<float>(sums[i] / static_cast<double>(rows.count()));
+  for (int64_t panel = 0; panel < panels_; ++panel) {
+    const int64_t first = panel * kAmxGroup;
+    float ignored[kAmxGroup];
+    kernels_.split_rows({.x = x + first * d_,
+                         .rows = std::min(kAmxGroup, rows.count() - first),
+                         .d = d_,
+                         .center = center_.data(),
+                         .factor = -2,
+                         .columns = true,
+                         .group = scratch_.data<char>() + panel * group_bytes_,
+                         .squares = ignored});
+  }
+  for (int64_t i = 0; i < rows.count(); ++i) {
+    double square = 0;
+    for (int64_t j = 0; j < d_; ++j) {
+      const double y = double{x[i * d_ + j]} - double{center_[static_cast<size_t>(j)]};
+      square += y * y;
+    }
+    norms_[static_cast<size_t>(i)] = static_cast<float>(square);
+    longest_ = std::max(longest_, std::sqrt(square) * (1 + knn_eta(d_)));
+  }
+}
+
+double TileScores::error(double norm) const {
+  const double gamma = 1.01 * static_cast<double>(3 * steps_ + 34) * 0x1p-24;
+  const double split = 2 * 3.1 * 0x1p-18 * norm * longest_;
+  const double rounding = gamma * (2.02 * norm * longest_ + longest_ * longest_);
+  return split + rounding + 0x1p-100 * (norm + longest_ + 1) * std::sqrt(static_cast<double>(d_));
+}
+
+void TileScores::find(const float* queries, int64_t count, char* memory, NearestFound* found) const {
+  const int64_t groups = ceil_div(count, kAmxGroup);
+  auto* const state = reinterpret_cast<float*>(memory + groups * group_bytes_);
+  float squares[kTileGroups * kAmxGroup];
+  for (int64_t group = 0; group < groups; ++group) {
+    const int64_t first = group * kAmxGroup;
+    kernels_.split_rows({.x = queries + first * d_,
+                         .rows = std::min(kAmxGroup, count - first),
+                         .d = d_,
+                         .center = center_.data(),
+                         .factor = 1,
+                         .columns = false,
+                         .group = memory + group * group_bytes_,
+                         .squares = squares + first});
+  }
+  for (int64_t row = 0; row < groups * kAmxGroup; ++row) {
+    std::fill_n(state + row * kAmxState, 32, INFINITY);
+    std::fill_n(state + row * kAmxState + 32, 16, 0.0F);
+  }
+  const int64_t chunk = std::max<int64_t>(kTilePanelBytes / group_bytes_, 1);
+  for (int64_t panel = 0; panel < panels_; panel += chunk) {
+    kernels_.nearest({.queries = memory,
+                      .query_groups = groups,
+                      .panels = scratch_.data<char>() + panel * group_bytes_,
+                      .panel_count = std::min(chunk, panels_ - panel),
+                      .steps = steps_,
+                      .norms = norms_.data() + panel * kAmxGroup,
+                      .first_column = static_cast<int32_t>(panel * kAmxGroup),
+                      .state = state});
+  }
+  AmxBest best[kTileGroups * kAmxGroup];
+  kernels_.join_lanes(state, count, best);
+  // A sum of squares loses at most this much of itself, and 2^-125 of each term to underflow.
+  const auto terms = static_cast<double>(d_);
+  const double more = 1 + (terms / 16 + 8) * 0x1.1p-24;
+  for (int64_t i = 0; i < count; ++i)
+    found[i] = {best[i].best, best[i].second, best[i].column,
+                std::sqrt(double{squares[i]} * more + terms * 0x1p-125)};
+}
+
+}  // namespace
+
+std::unique_ptr<NearestScores> nearest_scores(CpuDevice& device, const KnnRows& rows) {
+  if (device.amx() != nullptr) return std::make_unique<TileScores>(device, rows);
+  return std::make_unique<VectorScores>(device, rows);
+}
+
+int64_t nearest_scores_bytes(const CpuDevice& device, int64_t rows, int64_t d) {
+  if (device.amx() != nullptr) return round_up(rows, kAmxGroup) * round_up(d, kAmxDepth) * 4;
+  return round_up(rows, device.micro().vector_floats) * d * 4;
+}
+
+double nearest_scores_cycles(const CpuDevice& device, int64_t rows, int64_t d, int64_t queries) {
+  constexpr double kPacking = 2;  // cycles a component of a row
+  const auto depth = static_cast<double>(d);
+  const auto nb = static_cast<double>(rows);
+  const double packing = nb * depth * kPacking / static_cast<double>(queries);
+  if (device.amx() != nullptr) {
+    // Three products of 512 multiply-adds a cycle, of which a third is lost; splitting; the best two.
+    const auto steps = static_cast<double>(ceil_div(d, kAmxDepth) * kAmxDepth);
+    const auto columns = static_cast<double>(round_up(rows, kAmxGroup));
+    return columns * (steps * 3 / 340 + 0.3) + depth / 2 + 30 + packing;
+  }
+  // Two multiply-adds of a vector a cycle, of which a quarter is lost; the best two of a vector take some 6
+  // instructions.
+  const auto lanes = static_cast<double>(device.micro().vector_floats);
+  return nb * (depth / 1.5 + 6) / lanes + 4 * lanes + packing;
+}
+
+}  // namespace panda::kernels::cpu

@@ -1,0 +1,186 @@
+// Inner loops on AMX tiles; flags in kernels/cpu/CMakeLists.txt.
+#include "kernels/cpu/simd/amx_kernels.h"
+
+#include <immintrin.h>  // extern inline functions that are always inlined: no symbols
+
+namespace panda::kernels::cpu::amx {
+namespace {
+
+int64_t call_count = 0;
+
+/// _tile_loadconfig's operand: all eight tiles are 16 rows of 64 bytes.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(TileConfig) == 64);
+
+/// Words [row][column] to [column][row], in place.
+void transpose_tile(char* tile) {
+  auto* const words = reinterpret_cast<int32_t*>(tile);
+  for (int row = 1; row < 16; ++row) {
+    for (int column = 0; column < row; ++column) {
+      const int32_t word = words[16 * row + column];
+      words[16 * row + column] = words[16 * column + row];
+      words[16 * column + row] = word;
+    }
+  }
+}
+
+/// f32 to bf16 (to nearest, ties to even; what is denormal becomes 0), and back.
+inline __attribute__((always_inline)) __m256i to_bf16(__m512 x) {
+  return (__m256i)_mm512_cvtneps_pbh(x);
+}
+inline __attribute__((always_inline)) __m512 from_bf16(__m256i x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+
+float split_row(const AmxSplitArgs& args, int64_t row) {
+  const __m512 factor = _mm512_set1_ps(args.factor);
+  char* to = args.group + row / kAmxTile * kAmxTileBytes + row % kAmxTile * 64;
+  const float* x = args.x + row * args.d;
+  __m512 squares = _mm512_setzero_ps();
+  for (int64_t first = 0; first < args.d; first += kAmxDepth) {
+    for (int half = 0; half < 2; ++half) {
+      const int64_t at = first + 16 * half;
+      const int64_t left = args.d - at;
+      const auto mask = static_cast<__mmask16>(left >= 16 ? 0xffff : left > 0 ? (1 << left) - 1 : 0);
+      const __m512 centered =
+          _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + at), _mm512_maskz_loadu_ps(mask, args.center + at));
+      squares = _mm512_fmadd_ps(centered, centered, squares);
+      const __m512 y = _mm512_mul_ps(centered, factor);
+      const __m256i high = to_bf16(y);
+      const __m256i low = to_bf16(_mm512_sub_ps(y, from_bf16(high)));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(to + 32 * half), high);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(to + 2 * kAmxTileBytes + 32 * half), low);
+    }
+    to += kAmxStepBytes;
+  }
+  return _mm512_reduce_add_ps(squares);
+}
+
+void split_rows(const AmxSplitArgs& args) {
+  __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
+  const int64_t steps = (args.d + kAmxDepth - 1) / kAmxDepth;
+  for (int64_t row = 0; row < args.rows; ++row) args.squares[row] = split_row(args, row);
+  for (int64_t row = args.rows; row < kAmxGroup; ++row) {
+    args.squares[row] = 0;
+    char* const to = args.group + row / kAmxTile * kAmxTileBytes + row % kAmxTile * 64;
+    for (int64_t step = 0; step < steps; ++step) {
+      _mm512_store_si512(to + step * kAmxStepBytes, _mm512_setzero_si512());
+      _mm512_store_si512(to + step * kAmxStepBytes + 2 * kAmxTileBytes, _mm512_setzero_si512());
+    }
+  }
+  if (!args.columns) return;
+  for (int64_t tile = 0; tile < 4 * steps; ++tile) transpose_tile(args.group + tile * kAmxTileBytes);
+}
+
+/// Scores of a group of queries and a panel: four tiles of 16 x 16.
+inline __attribute__((always_inline)) void score(const char* queries, const char* panel, int64_t steps,
+                                                 const float* norms, float* scores) {
+  constexpr int64_t kLow = 2 * kAmxTileBytes;
+  _tile_loadd(0, norms, 0);  // a stride of 0: every row begins with the norms
+  _tile_loadd(1, norms + 16, 0);
+  _tile_loadd(2, norms, 0);
+  _tile_loadd(3, norms + 16, 0);
+  for (int64_t step = 0; step < steps; ++step) {
+    _tile_loadd(4, queries, 64);
+    _tile_loadd(5, queries + kAmxTileBytes, 64);
+    _tile_loadd(6, panel, 64);
+    _tile_loadd(7, panel + kAmxTileBytes, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(6, panel + kLow, 64);
+    _tile_loadd(7, panel + kLow + kAmxTileBytes, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(4, queries + kLow, 64);
+    _tile_loadd(5, queries + kLow + kAmxTileBytes, 64);
+    _tile_loadd(6, panel, 64);
+    _tile_loadd(7, panel + kAmxTileBytes, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    queries += kAmxStepBytes;
+    panel += kAmxStepBytes;
+  }
+  _tile_stored(0, scores, 64);
+  _tile_stored(1, scores + 256, 64);
+  _tile_stored(2, scores + 512, 64);
+  _tile_stored(3, scores + 768, 64);
+}
+
+inline __attribute__((always_inline)) void take_in(const float* scores, int32_t first_column, float* state) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i columns[2] = {_mm512_add_epi32(lane, _mm512_set1_epi32(first_column)),
+                              _mm512_add_epi32(lane, _mm512_set1_epi32(first_column + 16))};
+  for (int row = 0; row < kAmxGroup; ++row) {
+    float* const of_row = state + row * kAmxState;
+    __m512 best = _mm512_load_ps(of_row);
+    __m512 second = _mm512_load_ps(of_row + 16);
+    __m512i index = _mm512_load_si512(of_row + 32);
+    for (int half = 0; half < 2; ++half) {
+      const __m512 value = _mm512_load_ps(scores + row / 16 * 512 + half * 256 + row % 16 * 16);
+      const __mmask16 nearer = _mm512_cmp_ps_mask(value, best, _CMP_LT_OQ);
+      second = _mm512_min_ps(second, _mm512_max_ps(value, best));
+      best = _mm512_min_ps(value, best);
+      index = _mm512_mask_mov_epi32(index, nearer, columns[half]);
+    }
+    _mm512_store_ps(of_row, best);
+    _mm512_store_ps(of_row + 16, second);
+    _mm512_store_si512(of_row + 32, index);
+  }
+}
+
+void nearest(const AmxNearestArgs& args) {
+  __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
+  const TileConfig config;
+  _tile_loadconfig(&config);
+  alignas(64) float scores[1024];
+  const int64_t group_bytes = args.steps * kAmxStepBytes;
+  for (int64_t group = 0; group < args.query_groups; ++group) {
+    for (int64_t panel = 0; panel < args.panel_count; ++panel) {
+      score(args.queries + group * group_bytes, args.panels + panel * group_bytes, args.steps,
+            args.norms + panel * kAmxGroup, scores);
+      take_in(scores, args.first_column + static_cast<int32_t>(panel * kAmxGroup),
+              args.state + group * kAmxGroup * kAmxState);
+    }
+  }
+  _tile_release();
+}
+
+void join_lanes(const float* state, int64_t rows, AmxBest* results) {
+  __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
+  for (int64_t row = 0; row < rows; ++row, state += kAmxState) {
+    const __m512 best = _mm512_load_ps(state);
+    const float smallest = _mm512_reduce_min_ps(best);
+    const auto where = static_cast<uint32_t>(_mm512_cmp_ps_mask(best, _mm512_set1_ps(smallest), _CMP_EQ_OQ));
+    // Of a row that is not a number no lane is equal.
+    const int lane = where == 0 ? 0 : __builtin_ctz(where);
+    // The winner's lane has its second; the other lanes' seconds are not below their best.
+    const __m512 others =
+        _mm512_mask_mov_ps(best, static_cast<__mmask16>(1u << lane), _mm512_load_ps(state + 16));
+    int32_t column;
+    __builtin_memcpy(&column, state + 32 + lane, sizeof column);
+    results[row] = {smallest, _mm512_reduce_min_ps(others), column};
+  }
+}
+
+int64_t calls() {
+  return __atomic_load_n(&call_count, __ATOMIC_RELAXED);
+}
+
+}  // namespace
+
+const AmxKernels kAmxKernels = {
+    .calls = calls, .split_rows = split_rows, .nearest = nearest, .join_lanes = join_lanes};
+
+}  // namespace panda::kernels::cpu::amx
