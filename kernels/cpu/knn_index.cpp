@@ -207,7 +207,9 @@ void CpuKnnIndex::find_center() {
 }
 
 void CpuKnnIndex::encode(CpuDevice& device) {
-  codes_ = Tensor(device, DType::kU8, {panels(), panel_bytes()}, "knn gallery");
+  // Tiles read beyond a panel (KnnTileKernels).
+  const int64_t beyond = (kKnnTiledStep - 1) * kKnnPanel * 4;
+  codes_ = Tensor(device, DType::kU8, {panels() * panel_bytes() + beyond}, "knn gallery");
   const Shape padded{panels() * kKnnPanel};
   for (Tensor* tensor : {&c_, &e_, &n_}) *tensor = Tensor(device, DType::kF64, padded, "knn gallery");
   panel_bounds_.resize(static_cast<size_t>(panels()));

@@ -26,12 +26,10 @@ struct KnnHit {
 ///   theta = (base[query] + radius * beta[query] + reach * epsilon[query]) * inverse
 /// (and possibly a few more: everything is rounded towards keeping a pair). Integer codes: |product| < 2^29.
 struct KnnFilterArgs {
-  const void* panel;  ///< [groups][32] groups
-  const void*
-      queries;  ///< tiles of `tile` queries (the last may be smaller), each [groups][queries of the tile]
+  const void* panel;    ///< [groups][32] groups
+  const void* queries;  ///< as the kernel wants them (KnnKernels, KnnTileKernels)
   int64_t groups;
   int64_t query_count;
-  int64_t tile;            ///< at most max_tile
   const double* c;         ///< 32; >= 0, infinite for a lane without a vector
   double inverse;          ///< > 0
   double radius;           ///< >= 0
@@ -51,7 +49,6 @@ struct KnnProductsArgs {
   const void* queries;  ///< as in KnnFilterArgs
   int64_t groups;
   int64_t query_count;
-  int64_t tile;         ///< at most max_tile
   const int32_t* bias;  ///< per query: 128 times the sum of its codes (kI8), else 0
   int64_t stride;       ///< words between two queries' products
   int32_t* words;       ///< [query_count][32]: i32, of kF32 the bits of f32
@@ -80,7 +77,8 @@ struct KnnBoundsArgs {
 struct KnnKernels {
   const char* isa;  ///< "baseline", "avx2", "avx512", "avx512vnni"
   int64_t (*calls)();
-  /// Queries in the largest register tile.
+  /// Queries in the largest register tile. `queries` below are tiles of so many, the last one of what is
+  /// left, each [groups][queries of the tile].
   int64_t max_tile;
   /// By KnnCode; returns the number of hits. Null: not on this instruction set.
   int64_t (*filter[kKnnCodes])(const KnnFilterArgs& args);
@@ -108,6 +106,20 @@ struct KnnKernels {
                        double* codes_squared);
 };
 
+/// Queries of a group, and groups of four bytes of a step: what two tiles of AMX hold.
+constexpr int64_t kKnnTiledQueries = 32;
+constexpr int64_t kKnnTiledStep = 16;
+constexpr int64_t kKnnTileBytes = 1024;
+
+/// The same on AMX tiles, 8-bit codes. `queries` are groups of 32, each [steps][2 tiles][16 queries][64
+/// bytes], 64-byte aligned, zeros after the last component; what lies in place of queries after the last one
+/// does not matter. Up to kKnnTiledStep - 1 groups of bytes after a panel are read, whatever they are.
+struct KnnTileKernels {
+  int64_t (*calls)();
+  int64_t (*filter)(const KnnFilterArgs& args);
+  void (*products)(const KnnProductsArgs& args);
+};
+
 namespace baseline {
 extern const KnnKernels kKnnKernels;
 }
@@ -119,6 +131,9 @@ extern const KnnKernels kKnnKernels;
 }
 namespace avx512vnni {
 extern const KnnKernels kKnnKernels;
+}
+namespace amx {
+extern const KnnTileKernels kKnnTileKernels;
 }
 
 }  // namespace panda::kernels::cpu
