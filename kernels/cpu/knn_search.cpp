@@ -50,8 +50,8 @@ constexpr int64_t kTrialQueries = 8;
 constexpr int64_t kTrialGallery = 4096;
 constexpr int64_t kTrialNeighbours = 3;
 
-/// Queries from which on their tiles are full enough.
-constexpr int64_t kFewestTiledQueries = 12;
+/// Queries from which on tiles of 8-bit codes are full enough.
+constexpr int64_t kFewestTiledQueries = 8;
 
 // Cycles as measured on Sapphire Rapids.
 /// Per pair that a filter cannot discard.
@@ -70,14 +70,10 @@ struct ProductCycles {
   double pair;
 };
 constexpr ProductCycles kVectorCycles = {1.0 / 128, 1.0 / 64, 1};
-constexpr ProductCycles kTileCycles = {1.0 / 450, 1.0 / 64, 0.35};
+constexpr ProductCycles kTileCycles = {1.0 / 450, 1.0 / 150, 0.35};
 
-/// AMX tiles take 8-bit codes, and are full enough.
-bool uses_tiles(const CpuDevice& device, int64_t nq) {
-  return device.knn_tiles() != nullptr && nq >= kFewestTiledQueries;
-}
 const ProductCycles& product_cycles(const CpuDevice& device, int64_t nq) {
-  return uses_tiles(device, nq) ? kTileCycles : kVectorCycles;
+  return device.knn_tiles() != nullptr && nq >= kFewestTiledQueries ? kTileCycles : kVectorCycles;
 }
 
 /// Cycles per query of the three ways (8-bit codes). A filter cannot discard much of a gallery of which much
@@ -112,6 +108,22 @@ int64_t align(int64_t bytes) {
   return round_up(bytes, 64);
 }
 
+/// A thread's use of the tiles.
+class TilesInUse {
+ public:
+  explicit TilesInUse(const KnnTileKernels* tiles) : tiles_(tiles) {
+    if (tiles_ != nullptr) tiles_->begin();
+  }
+  ~TilesInUse() {
+    if (tiles_ != nullptr) tiles_->end();
+  }
+  TilesInUse(const TilesInUse&) = delete;
+  TilesInUse& operator=(const TilesInUse&) = delete;
+
+ private:
+  const KnnTileKernels* tiles_;
+};
+
 }  // namespace
 
 KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
@@ -128,7 +140,8 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
       factor_(l2_ ? 2 : 1),
       filter_(index_.filter() != KnnFilter::kNone) {
   if (!filter_) return;
-  if (index_.code() == KnnCode::kI8 && uses_tiles(device, nq_)) tiles_ = device.knn_tiles();
+  if (index_.code() == KnnCode::kI8Pair || (index_.code() == KnnCode::kI8 && nq_ >= kFewestTiledQueries))
+    tiles_ = device.knn_tiles();
   const KnnCycles cycles = expected_cycles(product_cycles(device, nq_), plan_.k, nb_, d_);
   if (plan_.index->automatic() && cycles.exact < std::min(cycles.filter, cycles.table)) {
     filter_ = false;
@@ -144,7 +157,7 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
 
 /// A query's codes, zeros at the end included.
 int64_t KnnSearch::code_bytes() const {
-  return (tiles_ != nullptr ? round_up(index_.groups(), kKnnTiledStep) : index_.groups()) * 4;
+  return (tiles_ != nullptr ? round_up(index_.groups(), knn_tiled_step(index_.code())) : index_.groups()) * 4;
 }
 
 int64_t KnnSearch::query_bytes() const {
@@ -160,7 +173,7 @@ int64_t KnnSearch::fixed_bytes() const {
   const int64_t unfilled = tiles_ != nullptr ? kKnnTiledQueries * code_bytes() : 0;
   return table + unfilled + std::max(KnnCandidates::capacity(plan_.k), table_rows_) * 8 +
          (1 + kExactQueries + kExactRows) * d16_ * 8 + kExactQueries * kExactRows * 8 +
-         (kMeasuredTogether + 2) * d16_ * 4 + 28 * 64;
+         (kMeasuredTogether + 2) * d16_ * 4 + code_bytes() + 28 * 64;
 }
 
 int64_t KnnSearch::thread_bytes(int64_t block) const {
@@ -191,7 +204,7 @@ KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
   take(m.distances, kExactQueries * kExactRows);
   take(m.query, d16_);
   take(m.buffers, kMeasuredTogether * d16_);
-  take(m.row_codes, d16_ * 4);
+  take(m.row_codes, std::max(d16_ * 4, code_bytes()));
   take(m.codes, (tiles_ != nullptr ? round_up(block, kKnnTiledQueries) : block) * code_bytes());
   take(m.words, block * table_rows_);
   take(m.lows, table_rows_);
@@ -303,12 +316,7 @@ double KnnSearch::encode_queries(const Item& item, const Memory& m) {
     const KnnCoded coded =
         knn_encode(device_, index_.filter(), index_.code(), m.centered, scale, d_, groups, m.row_codes);
     place_codes(m, i, count);
-    m.bias[i] = 0;
-    if (index_.code() == KnnCode::kI8) {
-      int32_t sum = 0;
-      for (int64_t j = 0; j < d_; ++j) sum += reinterpret_cast<const int8_t*>(m.row_codes)[j];
-      m.bias[i] = 128 * sum;
-    }
+    m.bias[i] = knn_code_bias(index_.code(), m.row_codes, groups);
     const double norm = std::sqrt(squares) * (1 + eta_);
     const double length = l2_ ? norm + index_.center_norm() : norm;
     KnnQueryBounds& bounds = m.bounds[i];
@@ -337,9 +345,16 @@ void KnnSearch::place_codes(const Memory& m, int64_t i, int64_t count) const {
   const int64_t groups = index_.groups();
   if (tiles_ != nullptr) {
     const int64_t row = i % kKnnTiledQueries;
-    char* codes = m.codes + (i - row) * code_bytes() + row * 64;
-    for (int64_t at = 0; at < code_bytes(); at += 64)
-      std::memcpy(codes + at * kKnnTiledQueries, m.row_codes + at, 64);
+    char* codes = m.codes + (i - row) * code_bytes() + row * kKnnTileRowBytes;
+    // The k-th group of each plane is the k-th of a tile's row.
+    const int64_t planes = index_.code() == KnnCode::kI8Pair ? 2 : 1;
+    for (int64_t step = 0; step < code_bytes(); step += planes * kKnnTileRowBytes) {
+      for (int64_t plane = 0; plane < planes; ++plane) {
+        for (int64_t k = 0; k < kKnnTileRowBytes / 4; ++k)
+          std::memcpy(codes + k * 4, m.row_codes + step + (k * planes + plane) * 4, 4);
+        codes += kKnnTiledQueries * kKnnTileRowBytes;
+      }
+    }
     return;
   }
   const int64_t first = i / kernels_.max_tile * kernels_.max_tile;
@@ -392,7 +407,7 @@ void KnnSearch::add_hits(const Item& item, const Memory& m, int64_t panel, doubl
 /// Returns the first panel that was not looked at: the filter was given up.
 int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics) {
   const int64_t count = item.queries.size();
-  const auto filter = tiles_ != nullptr ? tiles_->filter : kernels_.filter[static_cast<int>(index_.code())];
+  const auto filter = (tiles_ != nullptr ? tiles_->filter : kernels_.filter)[static_cast<int>(index_.code())];
   int64_t window = 0;
   for (int64_t p = item.panels.begin; p < item.panels.end; ++p) {
     if (p > item.panels.begin && (p - item.panels.begin) % kWindowPanels == 0) {
@@ -422,6 +437,7 @@ int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, 
 }
 
 void KnnSearch::search_item(const Item& item, const Memory& m, KnnStatistics& statistics) {
+  const TilesInUse tiles(tiles_);
   if (table_rows_ > 0) return search_table(item, m, statistics);
   const int64_t count = item.queries.size();
   const int64_t capacity = KnnCandidates::capacity(plan_.k);

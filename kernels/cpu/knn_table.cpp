@@ -10,7 +10,7 @@ void KnnSearch::search_table(const Item& item, const Memory& m, KnnStatistics& s
   const int64_t count = item.queries.size();
   const double scale = encode_queries(item, m);
   const auto products =
-      tiles_ != nullptr ? tiles_->products : kernels_.products[static_cast<int>(index_.code())];
+      (tiles_ != nullptr ? tiles_->products : kernels_.products)[static_cast<int>(index_.code())];
   for (int64_t p = item.panels.begin; p < item.panels.end; ++p) {
     products({.panel = index_.panel(p),
               .queries = m.codes,

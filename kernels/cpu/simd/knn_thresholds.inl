@@ -31,7 +31,7 @@ PANDA_INLINE void make_thresholds(const KnnFilterArgs& a, int32_t* c) {
       value = clamped(value, -0x1p30, 0x1p30 - 8) + 3;
       const auto whole = static_cast<int32_t>(value);
       a.thresholds[i] =
-          kCode == KnnCode::kI8
+          kCode == KnnCode::kI8 || kCode == KnnCode::kI8Pair
               ? static_cast<int32_t>(static_cast<uint32_t>(whole) - static_cast<uint32_t>(a.bias[i]))
               : whole;
     }
