@@ -47,6 +47,9 @@ struct KmeansPoints {
   std::function<ConstTensorView(int64_t begin, int64_t end, Tensor& owner)> read;
   /// f32 n on the host, finite and >= 0; absent: all 1. A point of weight 0 gets a label and moves nothing.
   ConstTensorView weights;
+  /// Weights [begin, end), f32 on the host, as `read` reads points: in place of `weights`, where not even
+  /// they fit memory. Of kmeans_minibatch and kmeans_assign (kernels/kmeans_minibatch.h) alone.
+  std::function<ConstTensorView(int64_t begin, int64_t end, Tensor& owner)> read_weights = {};
   /// Bytes of points read at a time.
   int64_t part_bytes = int64_t{64} << 20;
 

@@ -30,10 +30,7 @@ void PointReader::for_each_part(
     const int64_t end = std::min(n(), begin + step);
     Tensor owner;
     ConstTensorView part = points_.read(begin, end, owner);
-    PANDA_CHECK(part.present() && part.dtype() == DType::kF32 && part.shape() == Shape({end - begin, d()}),
-                "kmeans: points ", begin, " to ", end, " are read as ",
-                part.present() ? part.to_string() : std::string("nothing"), ", expected f32 ", end - begin,
-                "x", d());
+    check_part(part, begin, end);
     if (end > checked_) {
       check_finite(part, begin);
       checked_ = end;
@@ -43,6 +40,13 @@ void PointReader::for_each_part(
       part = on_device = clone_to(part, device_, "points");
     visit(part, begin, end);
   }
+}
+
+void PointReader::check_part(const ConstTensorView& part, int64_t begin, int64_t end) const {
+  PANDA_CHECK(part.present() && part.dtype() == DType::kF32 && part.shape() == Shape({end - begin, d()}),
+              "kmeans: points ", begin, " to ", end, " are read as ",
+              part.present() ? part.to_string() : std::string("nothing"), ", expected f32 ", end - begin, "x",
+              d());
 }
 
 void PointReader::check_finite(const ConstTensorView& part, int64_t begin) const {
@@ -58,10 +62,33 @@ void PointReader::check_finite(const ConstTensorView& part, int64_t begin) const
 }
 
 Tensor PointReader::point(int64_t i) {
-  Tensor owner;
-  Tensor row = clone_to(points_.read(i, i + 1, owner), host(), "point");
-  check_finite(row, i);
+  Tensor row(host(), DType::kF32, {1, d()}, "point");
+  read(i, i + 1, row);
   return row;
+}
+
+void PointReader::read(int64_t begin, int64_t end, const TensorView& rows) {
+  Tensor owner;
+  const ConstTensorView part = points_.read(begin, end, owner);
+  check_part(part, begin, end);
+  copy(part, rows);
+  check_finite(rows, begin);
+}
+
+ConstTensorView PointReader::read_weights(int64_t begin, int64_t end, Tensor& owner) const {
+  ConstTensorView part;
+  if (points_.read_weights) {
+    part = points_.read_weights(begin, end, owner);
+    PANDA_CHECK(part.present() && part.dtype() == DType::kF32 && part.shape() == Shape({end - begin}),
+                "kmeans: weights ", begin, " to ", end, " are read as ",
+                part.present() ? part.to_string() : std::string("nothing"), ", expected f32 ", end - begin);
+  } else if (points_.weights.present()) {
+    part = points_.weights.rows(begin, end);
+  } else {
+    return part;
+  }
+  for (int64_t i = begin; i < end; ++i) check_weight(i, part.data<float>()[i - begin]);
+  return part;
 }
 
 void PointReader::nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels,
@@ -88,6 +115,20 @@ void PointReader::nearest(const ConstTensorView& part, const KnnGallery& gallery
   copy(i, host_indices);
 }
 
+int64_t draw_by_mass(const std::vector<double>& masses, std::vector<double>& running, Random& random) {
+  running.resize(masses.size());
+  double total = 0;
+  for (size_t i = 0; i < masses.size(); ++i) running[i] = total += masses[i];
+  if (total == 0) return -1;
+  // Sums never fall, and where one passes the number, its mass is positive.
+  const double wanted = random.next_uniform() * total;
+  const auto passed = std::upper_bound(running.begin(), running.end(), wanted);
+  if (passed != running.end()) return passed - running.begin();
+  // Rounding took the number up to the sum: the last one with a mass.
+  return std::find_if(masses.rbegin(), masses.rend(), [](double mass) { return mass > 0; }).base() -
+         masses.begin() - 1;
+}
+
 namespace {
 
 Tensor random_start(PointReader& points, const KmeansOptions& options) {
@@ -105,22 +146,6 @@ Tensor random_start(PointReader& points, const KmeansOptions& options) {
   return centers;
 }
 
-/// i with probability masses[i] / sum: the first whose running sum (i rising, f64) passes a uniform number.
-int64_t draw(const std::vector<double>& masses, Random& random) {
-  double total = 0;
-  for (const double mass : masses) total += mass;
-  const double wanted = random.next_uniform() * total;
-  double sum = 0;
-  int64_t last = 0;
-  for (size_t i = 0; i < masses.size(); ++i) {
-    if (masses[i] == 0) continue;
-    sum += masses[i];
-    last = static_cast<int64_t>(i);
-    if (sum > wanted) break;
-  }
-  return last;
-}
-
 Tensor plus_plus_start(Device& device, PointReader& points, const KmeansOptions& options,
                        Progress* progress) {
   const int64_t n = points.n();
@@ -128,14 +153,16 @@ Tensor plus_plus_start(Device& device, PointReader& points, const KmeansOptions&
   std::vector<double> weights(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) weights[static_cast<size_t>(i)] = points.weight(i);
   std::vector<double> masses = weights;  // w_i D_i from the second center on
+  std::vector<double> running;
   std::vector<double> nearest(static_cast<size_t>(n), INFINITY);
   std::vector<double> distances(static_cast<size_t>(n));
   std::vector<int64_t> ignored(static_cast<size_t>(n));
   Tensor centers(host(), DType::kF32, {options.k, points.d()}, "centers");
   for (int64_t j = 0; j < options.k; ++j) {
+    int64_t drawn = draw_by_mass(masses, running, random);
     // Where every point lies on a center already, any may be next.
-    const bool spread = std::any_of(masses.begin(), masses.end(), [](double mass) { return mass > 0; });
-    const Tensor center = points.point(draw(spread ? masses : weights, random));
+    if (drawn < 0) drawn = draw_by_mass(weights, running, random);
+    const Tensor center = points.point(drawn);
     copy(center, centers.view().rows(j, j + 1));
     if (j + 1 == options.k) break;
     const KnnGallery gallery(device, device.host_accessible() ? center : clone_to(center, device, "centers"),
