@@ -166,7 +166,7 @@ class Learner {
   void reseed(const ConstTensorView& rows);
   void learn(const ConstTensorView& rows);
   /// Finds the starved centers once there is enough to count.
-  void count_starved(bool pass_ends);
+  void count_starved();
 
   Device& device_;
   PointReader& points_;
@@ -259,8 +259,8 @@ void Learner::learn(const ConstTensorView& rows) {
   ++result_.minibatches;
 }
 
-void Learner::count_starved(bool pass_ends) {
-  if (!pass_ends && met_points_ / kPointsPerCount < options_.k) return;
+void Learner::count_starved() {
+  if (met_points_ < points_.n() && met_points_ / kPointsPerCount < options_.k) return;
   double total = 0;
   for (const double weight : met_) total += weight;
   const double enough = options_.starved * total / static_cast<double>(options_.k);
@@ -285,7 +285,7 @@ bool Learner::pass() {
     const bool tired = smooth();
     if (!starved_.empty()) reseed(rows);
     learn(rows);
-    count_starved(false);
+    count_starved();
     done += minibatch_.count();
     report_progress(progress_, "k-means", done, checked_mul(options_.passes, points_.n()));
     if (tired) {
@@ -298,7 +298,6 @@ bool Learner::pass() {
     result_.stop = KmeansStop::kMovement;
     return true;
   }
-  count_starved(true);
   return false;
 }
 

@@ -38,7 +38,7 @@ struct KmeansMinibatchOptions {
   /// never.
   int64_t patience = 10;
   /// A center is starved if of the weight met since the last count it was given no more than this share of
-  /// the mean center's; 0: nothing. Centers are counted at the end of a pass, and after 1000 k points.
+  /// the mean center's; 0: nothing. Centers are counted each n points, or each 1000 k if they are fewer.
   double starved = 0.01;
   /// As in KmeansOptions, of max(3 N, 3 k) points of positive weight: the first in an order of their own.
   KmeansStart start = KmeansStart::kPlusPlus;
