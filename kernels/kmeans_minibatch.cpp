@@ -22,6 +22,9 @@ constexpr int64_t kRunBytes = int64_t{64} << 10;
 constexpr int64_t kRunsPerMinibatch = 64;
 /// Points per center between two counts of starved ones.
 constexpr int64_t kPointsPerCount = 1000;
+/// What is left, at the beginning of a pass, of the weight of what centers were given before: a power of two,
+/// so that nothing is rounded. docs/decisions/kmeans-minibatch.md has what other numbers give.
+constexpr double kRemembered = 0.125;
 /// Points to start from, per center and per point of a minibatch.
 constexpr int64_t kStartPoints = 3;
 
@@ -158,6 +161,8 @@ class Learner {
     std::fill_n(result.data<double>(), result.numel(), 0.0);
     return result;
   }
+  /// Gives what centers were given in earlier passes less weight.
+  void fade();
   /// One pass; true if what it learned says that this was the last.
   bool pass();
   void search(const ConstTensorView& rows);
@@ -272,7 +277,15 @@ void Learner::count_starved() {
   met_points_ = 0;
 }
 
+void Learner::fade() {
+  for (double& weight : result_.weights) weight *= kRemembered;
+  const Tensor sums = clone_to(sums_, host(), "cluster sums");
+  for (int64_t i = 0; i < sums.numel(); ++i) sums.data<double>()[i] *= kRemembered;
+  copy(sums, sums_);
+}
+
 bool Learner::pass() {
+  if (result_.passes > 0) fade();
   const Tensor before = clone_to(result_.centers, host(), "centers");
   const int64_t reseeded_before = result_.reseeded;
   RowOrder order = minibatch_.order(options_.seed, ++result_.passes);

@@ -7,8 +7,10 @@
 //   c_j  = S_j / W_j               rounded once to f32
 //
 // which is Sculley's c_j += (w_i / W_j) (x_i - c_j) for one point after the other, without its roundings: a
-// center is the mean of the points that it was given so far. D, assignment and sums are those of
-// kernels/kmeans.h, so the result has the same bits for any device, instruction set and thread count.
+// center is the mean of the points that it was given so far. Here what it was given in earlier passes, by
+// centers that are gone, counts less: each further pass begins with S_j / 8 and W_j / 8. D, assignment and
+// sums are those of kernels/kmeans.h, so the result has the same bits for any device, instruction set and
+// thread count.
 //
 // The order: points lie in runs of consecutive rows, up to 64 KiB of f32 but no more than N / 64 rows, and
 // runs follow each other in a permutation that takes no memory (RandomOrder). So a minibatch comes from 64

@@ -60,7 +60,8 @@ std::vector<OptionSpec> kmeans_options() {
        .maximum = 1'000'000},
       integer_option("minibatch", "N", "", "learn from minibatches of N vectors",
                      "For more vectors than memory holds: only N of them are in memory at a time, 3 N or "
-                     "3 K while a start is chosen. Each centroid is the mean of what it was given so far. "
+                     "3 K while a start is chosen. Each centroid is the mean of what it was given so far, of "
+                     "earlier passes by an eighth. "
                      "Minibatches come from all over the files, in an order drawn by --seed; larger ones "
                      "read longer pieces.",
                      1, 1e12),
