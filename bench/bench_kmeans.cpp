@@ -33,6 +33,7 @@ class Server {
       std::string path;
       std::string other;
       int64_t iterations = 0;
+      uint64_t seed = 0;
       if (command == "points" && std::cin >> path) {
         points_ = weights::read_npy(path);
         answer("ok");
@@ -41,6 +42,11 @@ class Server {
         answer("ok");
       } else if (command == "run" && std::cin >> iterations) {
         run(iterations);
+      } else if (command == "choose" && std::cin >> iterations >> seed) {
+        choose({.k = iterations, .iterations = 0, .seed = seed});
+      } else if (command == "choose_labels") {
+        const Tensor centers = result_.centers;
+        choose({.k = centers.shape()[0], .iterations = 0, .initial_centers = centers});
       } else if (command == "write" && std::cin >> path >> other) {
         weights::write_npy(path, result_.centers);
         weights::write_npy(other, result_.labels);
@@ -52,6 +58,13 @@ class Server {
   }
 
  private:
+  void choose(const kernels::KmeansOptions& options) {
+    const Clocks start = Clocks::now();
+    result_ = kernels::kmeans(*device_, kernels::KmeansPoints::of(points_), options);
+    const Clocks end = Clocks::now();
+    answer(text(end.wall - start.wall, " ", end.processor - start.processor));
+  }
+
   void run(int64_t iterations) {
     const Clocks start = Clocks::now();
     kernels::KmeansOptions options;
