@@ -86,9 +86,10 @@ struct KmeansResult {
 /// center (the lower index first among equals), of those of positive weight whose cluster keeps another one.
 /// Points on their centers are not taken: with fewer different points than k, centers stay where they are.
 ///
-/// Memory beside the points' part: 24 bytes per point (36 while k-means++ chooses), and 20 k d. Throws InvalidArgument for k > n (with
-/// weights: points of positive weight), a weight that is negative or not finite, and a point that is not
-/// finite, naming it. Reports to `progress` and may be interrupted between parts.
+/// Memory beside the points' part: 24 bytes per point (36 while k-means++ chooses), and 20 k d. Throws
+/// InvalidArgument for k > n (with weights: points of positive weight), a weight that is negative or not
+/// finite, and a point that is not finite, naming it. Reports to `progress` and may be interrupted between
+/// parts.
 [[nodiscard]] KmeansResult kmeans(Device& device, const KmeansPoints& points, const KmeansOptions& options,
                                   Progress* progress = nullptr);
 
