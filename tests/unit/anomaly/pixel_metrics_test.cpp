@@ -75,7 +75,8 @@ Case read_case(const std::string& path) {
   return result;
 }
 
-/// The oracle, the cpu device with one thread and with an odd number, and the kernels for GPUs.
+/// The oracle, the cpu device with one thread and with an odd number, the kernels for GPUs on the emulator
+/// and, where there is one, on a GPU.
 struct NamedDevice {
   std::string name;
   std::unique_ptr<Device> device;
@@ -87,6 +88,10 @@ const std::vector<NamedDevice>& devices() {
     list.push_back({"cpu with 3 threads", kernels::make_device({"cpu", 3, ""})});
     list.push_back({"reference", kernels::make_device({"reference", 1, ""})});
     list.push_back({"simt", kernels::make_device({"simt", 1, ""})});
+    for (const kernels::DeviceFacts& facts : kernels::list_devices()) {
+      if (facts.name == "cuda" && facts.available)
+        list.push_back({"cuda", kernels::make_device({"cuda", 1, ""})});
+    }
     return list;
   }();
   return all;
