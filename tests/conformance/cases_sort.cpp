@@ -96,7 +96,7 @@ const RegisterCases sort_cases([](std::vector<Case>& cases) {
   }
   // More tiles than a warp adds up at once, and parts for every thread.
   add(CaseKind::kSweep, DType::kI64, int64_t{2048} * 32 + 5, Spread::kByte);
-  add(CaseKind::kSweep, DType::kI32, 70001, Spread::kAll);
+  add(CaseKind::kSweep, DType::kI32, 30001, Spread::kAll);
   add(CaseKind::kMisaligned, DType::kI32, 5003, Spread::kAll, Alignment::kMisaligned);
   add(CaseKind::kMisaligned, DType::kI64, 2503, Spread::kAll, Alignment::kMisaligned);
   cases.push_back({"sort_descending", CaseKind::kEmpty, "no_values", [](const Subject& s) {

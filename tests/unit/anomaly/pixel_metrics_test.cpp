@@ -357,7 +357,12 @@ void expect_brute_force(const Map& map, const PixelMetricsOptions& options, bool
 
 // The emulator takes a hundred of them one by one (10 ms each) and all of them together.
 TEST(PixelMetrics, AgreesWithBruteForceOnAThousandMaps) {
-  for (uint64_t seed = 0; seed < 1000 && !testing::Test::HasFailure(); ++seed) {
+#ifdef __SANITIZE_ADDRESS__  // looks at every pixel of every threshold, and is an order slower
+  constexpr uint64_t kStep = 5;
+#else
+  constexpr uint64_t kStep = 1;
+#endif
+  for (uint64_t seed = 0; seed < 1000 && !testing::Test::HasFailure(); seed += kStep) {
     SCOPED_TRACE(seed);
     expect_brute_force(random_map(seed + 5000), {.threshold_count = 50}, seed % 10 == 0);
   }
@@ -580,17 +585,6 @@ TEST(Ranking, GivesTheSameAsOfPixels) {
   EXPECT_EQ(pixels.roc.back().score, scores.roc.back().score);
   EXPECT_NEAR(area_under(pixels.roc), *scores.auroc, 1e-12);
   EXPECT_NEAR(area_under(scores.roc), *scores.auroc, 1e-12);
-}
-
-TEST(Ranking, NamesAThresholdThatFlagsExactlyTheBest) {
-  const std::vector<double> scores = {1, 2, 3, 4, 5};
-  const Ranking ranking = rank_scores(scores, std::vector<uint8_t>{0, 0, 1, 0, 1});
-  // At >= 3: tp 2, fp 1, F1 = 4/5.
-  EXPECT_EQ(ranking.best_f1->f1, 0.8);
-  EXPECT_EQ(ranking.best_f1->threshold, 2);
-  const Ranking all = rank_scores(std::vector<double>{3, 3}, std::vector<uint8_t>{0, 1});
-  EXPECT_LT(all.best_f1->threshold, 3);
-  EXPECT_EQ(all.roc.back().x, 1);
 }
 
 }  // namespace
