@@ -70,7 +70,7 @@ struct ProductCycles {
   double pair;
 };
 constexpr ProductCycles kVectorCycles = {1.0 / 128, 1.0 / 64, 1};
-constexpr ProductCycles kTileCycles = {1.0 / 450, 1.0 / 150, 0.35};
+constexpr ProductCycles kTileCycles = {1.0 / 450, 1.0 / 130, 0.35};
 
 const ProductCycles& product_cycles(const CpuDevice& device, int64_t nq) {
   return device.knn_tiles() != nullptr && nq >= kFewestTiledQueries ? kTileCycles : kVectorCycles;
@@ -111,8 +111,8 @@ int64_t align(int64_t bytes) {
 /// A thread's use of the tiles.
 class TilesInUse {
  public:
-  explicit TilesInUse(const KnnTileKernels* tiles) : tiles_(tiles) {
-    if (tiles_ != nullptr) tiles_->begin();
+  TilesInUse(const KnnTileKernels* tiles, int64_t queries) : tiles_(tiles) {
+    if (tiles_ != nullptr) tiles_->begin(queries);
   }
   ~TilesInUse() {
     if (tiles_ != nullptr) tiles_->end();
@@ -165,15 +165,15 @@ int64_t KnnSearch::query_bytes() const {
          static_cast<int64_t>(sizeof(KnnCandidates)) +
          checked_mul(KnnCandidates::capacity(plan_.k), sizeof(KnnCandidate)) +
          KnnCandidates::bound_count(plan_.k) * 8 + kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) +
-         code_bytes() + table_rows_ * 4;
+         code_bytes() + (tiles_ != nullptr ? kKnnPanel * 4 : 0) + table_rows_ * 4;
 }
 
 int64_t KnnSearch::fixed_bytes() const {
   const int64_t table = table_rows_ * (2 * 8 + static_cast<int64_t>(sizeof(KnnCandidate)));
-  const int64_t unfilled = tiles_ != nullptr ? kKnnTiledQueries * code_bytes() : 0;
+  const int64_t unfilled = tiles_ != nullptr ? kKnnTiledQueries * (code_bytes() + kKnnPanel * 4) : 0;
   return table + unfilled + std::max(KnnCandidates::capacity(plan_.k), table_rows_) * 8 +
          (1 + kExactQueries + kExactRows) * d16_ * 8 + kExactQueries * kExactRows * 8 +
-         (kMeasuredTogether + 2) * d16_ * 4 + code_bytes() + 28 * 64;
+         (kMeasuredTogether + 2) * d16_ * 4 + code_bytes() + 29 * 64;
 }
 
 int64_t KnnSearch::thread_bytes(int64_t block) const {
@@ -206,6 +206,7 @@ KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
   take(m.buffers, kMeasuredTogether * d16_);
   take(m.row_codes, std::max(d16_ * 4, code_bytes()));
   take(m.codes, (tiles_ != nullptr ? round_up(block, kKnnTiledQueries) : block) * code_bytes());
+  take(m.sums, tiles_ != nullptr ? round_up(block, kKnnTiledQueries) * kKnnPanel : 0);
   take(m.words, block * table_rows_);
   take(m.lows, table_rows_);
   take(m.highs, table_rows_);
@@ -427,6 +428,7 @@ int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, 
                                   .epsilon = m.epsilon,
                                   .bias = m.bias,
                                   .thresholds = m.thresholds,
+                                  .sums = m.sums,
                                   .next_panel = p + 1 < item.panels.end ? index_.panel(p + 1) : nullptr,
                                   .hits = m.hits});
     window += found;
@@ -437,7 +439,7 @@ int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, 
 }
 
 void KnnSearch::search_item(const Item& item, const Memory& m, KnnStatistics& statistics) {
-  const TilesInUse tiles(tiles_);
+  const TilesInUse tiles(tiles_, item.queries.size());
   if (table_rows_ > 0) return search_table(item, m, statistics);
   const int64_t count = item.queries.size();
   const int64_t capacity = KnnCandidates::capacity(plan_.k);

@@ -62,6 +62,7 @@ class KnnSearch {
     float* buffers;      ///< kMeasuredTogether * d16
     char* row_codes;     ///< of one query: at least code_bytes()
     char* codes;         ///< of all, as the filter wants them
+    int32_t* sums;       ///< tiles only
     // Of a table only:
     int32_t* words;             ///< [query][table_rows_] products
     double* lows;               ///< table_rows_, of one query

@@ -17,6 +17,7 @@ void KnnSearch::search_table(const Item& item, const Memory& m, KnnStatistics& s
               .groups = index_.groups(),
               .query_count = count,
               .bias = m.bias,
+              .sums = m.sums,
               .stride = table_rows_,
               .words = m.words + (p - item.panels.begin) * kKnnPanel});
   }

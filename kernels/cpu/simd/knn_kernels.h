@@ -32,15 +32,16 @@ struct KnnFilterArgs {
   const void* queries;  ///< as the kernel wants them (KnnKernels, KnnTileKernels)
   int64_t groups;
   int64_t query_count;
-  const double* c;         ///< 32; >= 0, infinite for a lane without a vector
-  double inverse;          ///< > 0
-  double radius;           ///< >= 0
-  double reach;            ///< >= 0
-  const double* base;      ///< per query; may be +infinity: keep everything
-  const double* beta;      ///< >= 0
-  const double* epsilon;   ///< >= 0
-  const int32_t* bias;     ///< per query, what KnnCode's added 128s bring: see knn_code_bias
-  int32_t* thresholds;     ///< room for query_count
+  const double* c;        ///< 32; >= 0, infinite for a lane without a vector
+  double inverse;         ///< > 0
+  double radius;          ///< >= 0
+  double reach;           ///< >= 0
+  const double* base;     ///< per query; may be +infinity: keep everything
+  const double* beta;     ///< >= 0
+  const double* epsilon;  ///< >= 0
+  const int32_t* bias;    ///< per query, what KnnCode's added 128s bring: see knn_code_bias
+  int32_t* thresholds;    ///< room for query_count
+  int32_t* sums;  ///< KnnTileKernels alone: room for 32 * query_count rounded up to 32, 64-byte aligned
   const void* next_panel;  ///< brought into the cache meanwhile; may be null
   KnnHit* hits;            ///< room for 32 * query_count
 };
@@ -52,6 +53,7 @@ struct KnnProductsArgs {
   int64_t groups;
   int64_t query_count;
   const int32_t* bias;  ///< as in KnnFilterArgs
+  int32_t* sums;        ///< as in KnnFilterArgs
   int64_t stride;       ///< words between two queries' products
   int32_t* words;       ///< [query_count][32]: i32, of kF32 the bits of f32
 };
@@ -124,9 +126,9 @@ constexpr int64_t knn_tiled_step(KnnCode code) {
 /// one group is read after a panel, whatever is there.
 struct KnnTileKernels {
   int64_t (*calls)();
-  /// Around calls of the functions below, on their thread: the tiles are configured, and left again. Some 250
-  /// cycles.
-  void (*begin)();
+  /// Around calls of the functions below with so many queries, on their thread: the tiles are configured, and
+  /// left again. Some 250 cycles.
+  void (*begin)(int64_t queries);
   void (*end)();
   /// By KnnCode; null for what is not of bytes.
   int64_t (*filter[kKnnCodes])(const KnnFilterArgs& args);

@@ -20,6 +20,7 @@ class CodedBlock {
       for (int64_t i = 0; i < vectors * d_; ++i)
         codes->push_back(static_cast<int32_t>(random.next_below(2 * limit + 1) - limit));
     }
+    sums_ = Tensor(host(), DType::kI32, {round_up(count_, kKnnTiledQueries), kKnnPanel}, "sums");
     pack_for_tiles(random);
     pack_for_vectors();
   }
@@ -32,12 +33,13 @@ class CodedBlock {
   [[nodiscard]] int64_t count() const { return count_; }
   /// What all arguments have in common.
   template <typename Args>
-  [[nodiscard]] Args args(bool tiles) const {
+  [[nodiscard]] Args args(bool tiles) {
     Args args = {};
     args.panel = tiles ? tiled_panel_.data() : panel_.data();
     args.queries = tiles ? tiled_queries_.data() : vector_queries_.data();
     args.groups = tiles ? tiled_groups() : vector_groups();
     args.query_count = count_;
+    args.sums = sums_.data<int32_t>();
     args.bias = tiles || code_ == KnnCode::kI8 ? bias_.data() : no_bias_.data();
     return args;
   }
@@ -124,6 +126,7 @@ class CodedBlock {
   std::vector<uint8_t> panel_;
   std::vector<uint8_t> vector_queries_;
   std::vector<int32_t> bias_;
+  Tensor sums_;  ///< aligned
   std::vector<int32_t> no_bias_;
 };
 
@@ -131,25 +134,23 @@ class CpuKnnTiles : public testing::TestWithParam<KnnCode> {
  protected:
   void SetUp() override {
     if (tiles_ == nullptr) GTEST_SKIP() << "no AMX here";
-    tiles_->begin();
-  }
-  void TearDown() override {
-    if (tiles_ != nullptr) tiles_->end();
   }
   [[nodiscard]] static int code() { return static_cast<int>(GetParam()); }
   const KnnTileKernels* tiles_ = knn_tile_kernels(supported_isas().back());
 };
 
 TEST_P(CpuKnnTiles, ProductsAreThoseOfPlainLoops) {
-  for (const int64_t d : {1, 4, 63, 64, 65, 280}) {
-    for (const int64_t count : {1, 12, 16, 17, 32, 33, 100}) {
-      const CodedBlock block(GetParam(), d, count, static_cast<uint64_t>(d * 1000 + count));
+  for (const int64_t d : {1, 4, 63, 64, 65, 280, 512, 1100}) {
+    for (const int64_t count : {1, 5, 15, 16, 17, 32, 33, 100}) {
+      CodedBlock block(GetParam(), d, count, static_cast<uint64_t>(d * 1000 + count));
       constexpr int64_t kStride = 40;
       std::vector<int32_t> words(static_cast<size_t>(count * kStride), -1);
       auto args = block.args<KnnProductsArgs>(true);
       args.stride = kStride;
       args.words = words.data();
+      tiles_->begin(count);
       tiles_->products[code()](args);
+      tiles_->end();
       for (int64_t i = 0; i < count; ++i) {
         for (int64_t j = 0; j < kStride; ++j) {
           EXPECT_EQ(words[static_cast<size_t>(i * kStride + j)], j < kKnnPanel ? block.product(i, j) : -1)
@@ -161,7 +162,7 @@ TEST_P(CpuKnnTiles, ProductsAreThoseOfPlainLoops) {
 }
 
 /// Hits of a filter, in its order: every pair of query 5, of the others those within `level`.
-std::vector<KnnHit> hits_of(int64_t (*filter)(const KnnFilterArgs&), const CodedBlock& block, bool tiles,
+std::vector<KnnHit> hits_of(int64_t (*filter)(const KnnFilterArgs&), CodedBlock& block, bool tiles,
                             double level) {
   Random random(7);
   std::vector<double> c;
@@ -195,12 +196,14 @@ TEST_P(CpuKnnTiles, KeepWhatVectorsKeep) {
   const KnnCode same = GetParam() == KnnCode::kI8Pair ? KnnCode::kI16 : KnnCode::kI8;
   const auto vectors = knn_kernels(supported_isas().back()).filter[static_cast<int>(same)];
   if (vectors == nullptr) GTEST_SKIP() << "AMX without VNNI";
-  for (const int64_t d : {3, 64, 130}) {
-    for (const int64_t count : {12, 16, 17, 32, 40, 100}) {
-      const CodedBlock block(GetParam(), d, count, static_cast<uint64_t>(d * 1000 + count));
+  for (const int64_t d : {3, 64, 600}) {
+    for (const int64_t count : {6, 12, 16, 17, 32, 40, 100}) {
+      CodedBlock block(GetParam(), d, count, static_cast<uint64_t>(d * 1000 + count));
       // From everything to query 5 alone.
       for (const double level : {1e9, 100.0, -1000.0, -1e9}) {
+        tiles_->begin(count);
         const std::vector<KnnHit> hits = hits_of(tiles_->filter[code()], block, true, level);
+        tiles_->end();
         const std::vector<KnnHit> expected = hits_of(vectors, block, false, level);
         ASSERT_EQ(hits.size(), expected.size()) << "d=" << d << ", " << count << " queries, " << level;
         if (level == 1e9) {
