@@ -113,7 +113,7 @@ Evaluation evaluate_on_test(const DemoInput& input, const anomaly::Detector& mod
   if (model.threshold()) options.threshold = model.threshold()->value;
   options.scale = fitted_map_scale(model);
   options.shown = shown;
-  return evaluate(model, *input.dataset.test, input.extract, options, progress);
+  return evaluate(input.device, model, *input.dataset.test, input.extract, options, progress);
 }
 
 ScoreFigure figure_of(const anomaly::Dn2& model, const data::ImageSet& images, const Evaluation& result,

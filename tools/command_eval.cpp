@@ -182,7 +182,7 @@ int run_eval(const ParsedOptions& options, Context& context) {
   extract.skip_bad = options.flag("skip-bad");
   times.add("loading the model");
 
-  const Evaluation evaluation = evaluate(*model, images, extract, how, &times);
+  const Evaluation evaluation = evaluate(*device, *model, images, extract, how, &times);
   warn_skipped(context, images.size(), evaluation.left_out);
   PANDA_CHECK(!evaluation.scores.empty(), "none of ", image_count(images.size()), " can be read");
   if (!evaluation.images.auroc) {

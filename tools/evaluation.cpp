@@ -69,7 +69,8 @@ struct Reduction {
 
 class Evaluator {
  public:
-  Evaluator(const anomaly::Detector& model, const data::ImageSet& images, const EvaluationOptions& options)
+  Evaluator(Device& device, const anomaly::Detector& model, const data::ImageSet& images,
+            const EvaluationOptions& options)
       : model_(model),
         images_(images),
         options_(options),
@@ -81,7 +82,7 @@ class Evaluator {
     kind_names_.assign(names.begin(), names.end());
     result_.kinds.resize(kind_names_.size());
     if (model.makes_maps() && images.has_masks())
-      pixels_.emplace(options.pixels, static_cast<int64_t>(kind_names_.size()));
+      pixels_.emplace(device, options.pixels, static_cast<int64_t>(kind_names_.size()));
   }
 
   void add(const anomaly::ImageScore& scored) {
@@ -193,10 +194,10 @@ class Evaluator {
 
 }  // namespace
 
-Evaluation evaluate(const anomaly::Detector& model, const data::ImageSet& images,
+Evaluation evaluate(Device& device, const anomaly::Detector& model, const data::ImageSet& images,
                     const anomaly::ExtractOptions& extract, const EvaluationOptions& options,
                     Progress* progress) {
-  Evaluator evaluator(model, images, options);
+  Evaluator evaluator(device, model, images, options);
   anomaly::ExtractOptions scoring = extract;
   scoring.stage = "scoring";
   std::vector<std::string> failures;

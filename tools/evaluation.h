@@ -63,10 +63,11 @@ struct EvaluationOptions {
   anomaly::PixelMetricsOptions pixels;
 };
 
-/// Memory grows with the images' scores and the kept pictures only (and the pixel metrics' budget). Throws
-/// what scoring throws, and InvalidArgument naming a mask that does not fit its image.
-[[nodiscard]] Evaluation evaluate(const anomaly::Detector& model, const data::ImageSet& images,
-                                  const anomaly::ExtractOptions& extract, const EvaluationOptions& options,
-                                  Progress* progress);
+/// `device` ranks pixels. Memory grows with the images' scores and the kept pictures only (and the pixel
+/// metrics' budget). Throws what scoring throws, and InvalidArgument naming a mask that does not fit its
+/// image.
+[[nodiscard]] Evaluation evaluate(Device& device, const anomaly::Detector& model,
+                                  const data::ImageSet& images, const anomaly::ExtractOptions& extract,
+                                  const EvaluationOptions& options, Progress* progress);
 
 }  // namespace panda::tools

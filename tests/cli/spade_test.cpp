@@ -10,8 +10,12 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "anomaly/pixel_metrics.h"
+#include "data/dataset.h"
 #include "data/image_decode.h"
 #include "data/image_write.h"
+#include "data/transforms.h"
+#include "kernels/device_registry.h"
 #include "nn/init.h"
 #include "tests/cli/expect.h"
 #include "weights/npy.h"
@@ -72,6 +76,45 @@ TEST_F(SpadeCommand, MeasuresPixels) {
   }
   EXPECT_NEAR(sum / static_cast<double>(regions), pro, 1e-14);
   EXPECT_EQ(images, result.at("n_test").get<int64_t>());
+}
+
+/// What eval printed of pixels, computed from the maps that it wrote, on the cpu device.
+void expect_figures_of_the_maps(const Json& result, const std::string& set) {
+  data::DatasetOptions options;
+  options.kind = "mvtec";
+  options.directory = set;
+  const data::Dataset dataset = data::open_dataset(options);
+  const data::ImageSet& images = *dataset.test;
+  const data::ImageTransform transform{.resize = 40, .crop = 32};
+  const auto cpu = kernels::make_device({"cpu", 1, ""});
+  anomaly::PixelMetrics metrics(*cpu, {});
+  ASSERT_EQ(images.size(), static_cast<int64_t>(result.at("per_image").size()));
+  for (int64_t i = 0; i < images.size(); ++i) {
+    const Json& image = result.at("per_image")[static_cast<size_t>(i)];
+    ASSERT_EQ(image.at("file").get<std::string>(), images.sample(i).file);
+    const Tensor map = weights::read_npy(image.at("map").get<std::string>());
+    metrics.add({map.data<float>(), static_cast<size_t>(map.numel())},
+                transform.mask(images.load_mask(i, 48, 48)).pixels, 32, 32);
+  }
+  const anomaly::PixelMetricsResult expected = metrics.finish();
+  ASSERT_GT(expected.regions, 0);
+  EXPECT_EQ(result.at("pixel_auroc").get<double>(), *expected.pixels.auroc);  // bit for bit, these all
+  EXPECT_EQ(result.at("pro").get<double>(), *expected.pro);
+  EXPECT_EQ(result.at("pro_evenly_spaced").get<double>(), *expected.pro_evenly_spaced);
+  EXPECT_EQ(result.at("pixel_average_precision").get<double>(), *expected.pixels.average_precision);
+  EXPECT_EQ(result.at("pixel_best_f1").at("f1").get<double>(), expected.pixels.best_f1->f1);
+  EXPECT_EQ(result.at("pixel_best_f1").at("threshold").get<double>(), expected.pixels.best_f1->threshold);
+}
+
+TEST_F(SpadeCommand, MeasuresPixelsOnEveryDeviceAsOnTheCpu) {
+  for (const std::string device : {"cpu", "reference", "simt"}) {
+    SCOPED_TRACE(device);
+    const TemporaryDirectory folder;
+    const Json result =
+        json_of({"eval", model(), "--data", set(), "--device", device, "--maps", folder.path("maps")});
+    EXPECT_EQ(result.at("device").get<std::string>().substr(0, device.size()), device);
+    expect_figures_of_the_maps(result, set());
+  }
 }
 
 TEST_F(SpadeCommand, WritesMapsThatSayWhatTheyAre) {
