@@ -42,8 +42,9 @@ std::vector<OptionSpec> score_options() {
        .default_value = "",
        .summary = "go on with images that appear in the directories",
        .detail =
-           "An image is taken once its size and time rest for a moment. Best with -o jsonl, which prints "
-           "each result at once; Ctrl-C ends it. Images that cannot be read are left out and named."},
+           "An image is taken once its size and time rest for a moment, and again if it is written again. "
+           "Best with -o jsonl, which prints each result at once; Ctrl-C ends it. Images that cannot be read "
+           "are left out and named."},
       {.name = "idle-exit",
        .kind = OptionKind::kReal,
        .value_name = "SECONDS",

@@ -296,8 +296,12 @@ TEST_F(SpadeCommand, WatchesAFolderThatFills) {
   RunOptions options;
   options.while_running = [&](pid_t) {
     std::this_thread::sleep_for(std::chrono::milliseconds(900));
-    fs::copy(set() + "/test/good/001.png", incoming + "/b.png");
     folder.write("incoming/c.png", "no picture");
+    // Written in two goes, the second after the first was tried.
+    const std::string whole = content_of(set() + "/test/good/001.png");
+    folder.write("incoming/later/b.png", whole.substr(0, whole.size() / 2));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+    folder.write("incoming/later/b.png", whole);
   };
   const Outcome outcome =
       run_panda_command({"score", model(), incoming, "--watch", "--idle-exit", "4", "-o", "jsonl"}, options);
@@ -305,7 +309,7 @@ TEST_F(SpadeCommand, WatchesAFolderThatFills) {
   Words files;
   std::istringstream lines(outcome.standard_output);
   for (std::string line; std::getline(lines, line);) files.push_back(Json::parse(line).at("file"));
-  EXPECT_EQ(files, (Words{incoming + "/a.png", incoming + "/b.png"}));
+  EXPECT_EQ(files, (Words{incoming + "/a.png", incoming + "/later/b.png"}));
   EXPECT_NE(outcome.standard_error.find("left out: " + incoming + "/c.png"), std::string::npos);
 }
 
