@@ -69,6 +69,9 @@ class PixelGallery {
   /// The k nearest of each query's pixels. Reads each part of the gallery once for all queries. The result
   /// does not depend on the budget. Throws InvalidArgument for fewer than k pixels.
   void search(std::span<const PixelQuery> queries, int64_t k) const;
+  /// The same where each query's row r is compared only with the pixels r % pixels() of its images: with what
+  /// was at the same place. Needs no `prepare`. On the host; k at most the images of a query.
+  void search_same_place(std::span<const PixelQuery> queries, int64_t k) const;
 
  private:
   /// One block's rows, and their prepared form once there is one.
@@ -82,6 +85,9 @@ class PixelGallery {
   [[nodiscard]] Block read_block(int64_t block) const;
   void search_block(const PixelQuery& query, const Block& block, int64_t k) const;
   void search_part(const PixelQuery& query, const Block& block, const ImageRange& part, int64_t k) const;
+  /// rows: the block's, on the host.
+  void search_places(const PixelQuery& query, const ConstTensorView& rows, const ImageRange& block,
+                     const ImageRange& part) const;
 
   Device* device_ = nullptr;
   int64_t images_ = 0;

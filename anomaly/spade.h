@@ -12,7 +12,8 @@
 // over the kappa nearest n_j of all training pixels, or of the pixels of the K training images whose pooled
 // features are nearest (arXiv 2005.02357), or of N centers per layer that K-means (kernels/kmeans.h) makes of
 // all training pixels (the paper's section 4.3.3, with N = 50): scoring then costs the same for any number of
-// training images, and no longer knows which training pixel was nearest.
+// training images, and no longer knows which training pixel was nearest. Or over those n_j that lie at the
+// same place of their image (not in the paper; for parts that always lie alike).
 //
 // Calibration: training images drawn by the seed are left out in turn, or held out of the gallery for good.
 // With the gallery of all images the former keeps the promise exactly, as docs/decisions/threshold.md argues:
@@ -52,6 +53,7 @@ struct SpadeOptions {
   ScoreOptions image;
   ImageRule image_rule = ImageRule::kPooledKnn;
   int64_t nearest_images = 0;  ///< K; 0: pixels of all training images
+  bool same_place = false;     ///< only the pixels at the same place
   int64_t clusters = 0;        ///< N; 0: the pixels themselves
   double sigma = 5;            ///< in pixels of the map
   data::ImageTransform transform;
@@ -130,6 +132,12 @@ class Spade final : public Detector {
   }
   /// Images per batch of the loader: pictures without a crop come one by one.
   [[nodiscard]] ExtractOptions loading(const ExtractOptions& extract) const;
+  /// Of a gallery of all pixels: makes it ready to be searched.
+  void prepare(PixelGallery& gallery) const {
+    if (!options_.same_place) gallery.prepare();
+  }
+  /// Throws InvalidArgument where the places of this grid are not those of the training pictures.
+  void check_place(const PictureGrid& grid) const;
   /// Maps of `count` images of this grid from their features, each against the pixels of its own images.
   [[nodiscard]] Scored make_maps(const PictureGrid& grid, const std::vector<ConstTensorView>& levels,
                                  int64_t count, const std::vector<std::vector<ImageRange>>& images) const;

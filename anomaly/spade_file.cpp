@@ -14,14 +14,16 @@ constexpr const char* kNetworkPrefix = "network/";
 /// Of what the decoders read.
 constexpr int64_t kMaxPictureExtent = int64_t{1} << 20;
 
-/// "gallery/layer1/000123", or "gallery/concatenated/000123"; of centers "centers/layer1".
+/// "gallery/layer1/000123", or "gallery/concatenated/000123"; of centers "centers/layer1"; to be compared at
+/// the same place "places/layer1/000123", so that a reader that does not know of it finds none.
 std::string gallery_name(const SpadeOptions& options, const PyramidLevel& level, int64_t image) {
   const std::string layer =
       options.pyramid.concatenate ? std::string("concatenated") : text("layer", level.layer);
   if (options.clusters > 0) return "centers/" + layer;
   const std::string number = std::to_string(image);
   constexpr size_t kDigits = 6;
-  return text("gallery/", layer, "/", std::string(kDigits - std::min(kDigits, number.size()), '0'), number);
+  return text(options.same_place ? "places/" : "gallery/", layer, "/",
+              std::string(kDigits - std::min(kDigits, number.size()), '0'), number);
 }
 
 /// The model's pixels as named tensors, read one image at a time.
@@ -76,6 +78,7 @@ void Spade::save(const std::string& path, const NamedTensors& weights, const Fit
   fields["option.sigma"] = field_text(options_.sigma);
   fields["option.held_out_images"] = std::to_string(options_.held_out_images);
   if (options_.clusters > 0) fields["option.clusters"] = std::to_string(options_.clusters);
+  if (options_.same_place) fields["option.same_place"] = "1";
   if (options_.transform.crop == 0) {
     fields["option.tile"] = std::to_string(options_.tiling.tile);
     fields["option.overlap"] = std::to_string(options_.tiling.overlap);
@@ -130,6 +133,7 @@ SpadeOptions read_options(const FittedModelFile& file) {
   options.image.normalize = file.flag_field("option.normalize");
   options.nearest_images = file.integer_field("option.nearest_images", 0, INT32_MAX);
   if (file.has("option.clusters")) options.clusters = file.integer_field("option.clusters", 1, INT32_MAX);
+  if (file.has("option.same_place")) options.same_place = file.flag_field("option.same_place");
   options.sigma = file.real_field("option.sigma");
   PANDA_CHECK(options.sigma >= 0 && options.sigma <= 1000, "option.sigma is ", options.sigma,
               ", expected 0 to 1000");
@@ -207,7 +211,7 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
         PixelGallery gallery(device, n, pixels, level.channels);
         for (int64_t i = 0; i < n; ++i)
           gallery.set(i, read_gallery(*file, model.options_, level, pixels, i, i + 1));
-        gallery.prepare();
+        model.prepare(gallery);
         model.galleries_.push_back(std::move(gallery));
         continue;
       }

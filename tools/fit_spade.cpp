@@ -15,10 +15,11 @@ namespace panda::tools {
 namespace {
 
 constexpr const char* kNearestPrefix = "nearest:";
+constexpr const char* kSamePlace = "same-place";
 
-/// K of "nearest:K", 0 for "all", nothing for anything else.
+/// K of "nearest:K", 0 for "all" and "same-place", nothing for anything else.
 std::optional<int64_t> nearest_images(const std::string& value) {
-  if (value == "all") return 0;
+  if (value == "all" || value == kSamePlace) return 0;
   const std::string prefix = kNearestPrefix;
   if (value.compare(0, prefix.size(), prefix) != 0) return std::nullopt;
   int64_t k = 0;
@@ -46,6 +47,7 @@ anomaly::SpadeOptions parsed_options(const ParsedOptions& options, int64_t train
   spade.pyramid.layers = options.integers("layers");
   spade.pyramid.concatenate = options.text("combine") == "concatenate";
   spade.nearest_images = *nearest_images(options.text("gallery"));
+  spade.same_place = options.text("gallery") == kSamePlace;
   spade.sigma = options.real("sigma");
   spade.pixel.rule = anomaly::score_rule_from_name(options.text("pixel-score"));
   spade.pixel.k = options.integer("pixel-k");
@@ -100,10 +102,12 @@ std::vector<OptionSpec> spade_options() {
        .kind = OptionKind::kText,
        .value_name = "WHICH",
        .default_value = "all",
-       .summary = "spade: the training images whose pixels are searched: all or nearest:K",
-       .detail = "nearest:50 searches the 50 training images with the nearest pooled features.",
+       .summary = "spade: the training pixels that are searched: all, nearest:K or same-place",
+       .detail = "nearest:50 searches the 50 training images with the nearest pooled features. same-place "
+                 "searches all images, but only where the pixel itself is: much faster, and right for parts "
+                 "that always lie alike.",
        .accepts = is_gallery,
-       .expected = "all or nearest:K"},
+       .expected = "all, nearest:K or same-place"},
       {.name = "sigma",
        .kind = OptionKind::kReal,
        .value_name = "PX",

@@ -127,7 +127,7 @@ TEST_F(SpadeCommand, FollowsItsFlags) {
             std::string::npos);
   EXPECT_TRUE(json_of({"eval", folder.path("m"), "--data", set()}).at("pro").is_number());
   expect_refused(fit(folder.path("n"), {"--gallery", "some"}),
-                 "--gallery: expected all or nearest:K, got 'some'");
+                 "--gallery: expected all, nearest:K or same-place, got 'some'");
   expect_refused(fit(folder.path("n"), {"--gallery", "nearest:25"}),
                  "spade: 24 training images are fewer than the 25 that the options ask for");
   expect_refused(fit(folder.path("n"), {"--layers", "3,2"}), "rising numbers");

@@ -112,6 +112,50 @@ TEST(PixelGallery, FindsTheSameInMemoryOnDiskAndUnprepared) {
   }
 }
 
+TEST(PixelGallery, FindsAtTheSamePlaceWhatASearchOfThatPlaceFinds) {
+  const auto reference = kernels::make_device({"reference", 0, ""});
+  const auto device = kernels::make_device({"cpu", 3, ""});
+  const Tensor rows = features(kImages, 1, 2);
+  const Tensor queries = features(2, 1, 3);  // two pictures
+  const std::vector<ImageRange> parts = {{0, 4}, {5, 19}};
+  std::vector<int64_t> images;
+  for (const ImageRange& part : parts) {
+    for (int64_t i = part.begin; i < part.end; ++i) images.push_back(i);
+  }
+  constexpr int64_t kK = 3;
+  Found expected(2 * kPixels, kK);
+  for (int64_t row = 0; row < 2 * kPixels; ++row) {
+    Tensor there(host(), DType::kF32, {static_cast<int64_t>(images.size()), kWidth}, "place");
+    for (size_t i = 0; i < images.size(); ++i) {
+      const int64_t from = images[i] * kPixels + row % kPixels;
+      copy(rows.view().rows(from, from + 1),
+           there.view().rows(static_cast<int64_t>(i), static_cast<int64_t>(i) + 1));
+    }
+    Found found(1, kK);
+    kernels::knn_search(*reference, {clone_to(queries.view().rows(row, row + 1), *reference),
+                                     clone_to(there, *reference), kK, found.distances, found.indices});
+    for (int64_t j = 0; j < kK; ++j) {
+      expected.distances.data<double>()[row * kK + j] = found.distances.data<double>()[j];
+      expected.indices.data<int64_t>()[row * kK + j] =
+          images[static_cast<size_t>(found.indices.data<int64_t>()[j])] * kPixels + row % kPixels;
+    }
+  }
+  std::vector<PixelGallery> galleries;
+  galleries.push_back(in_memory(*device, rows, false));
+  galleries.push_back(in_memory(*reference, rows, true));
+  galleries.push_back(on_disk(*device, rows, 3 * kPixels * kWidth * 4));
+  for (const PixelGallery& gallery : galleries) {
+    Found found(2 * kPixels, kK);
+    const PixelQuery query[] = {{queries, parts, found.distances, found.indices}};
+    gallery.search_same_place(query, kK);
+    EXPECT_EQ(found.distance_list(), expected.distance_list());
+    EXPECT_EQ(found.index_list(), expected.index_list());
+  }
+  Found found(2 * kPixels, kK);
+  const PixelQuery few[] = {{queries, {{0, 2}}, found.distances, found.indices}};
+  EXPECT_THROW(galleries[0].search_same_place(few, kK), InvalidArgument);
+}
+
 TEST(PixelGallery, HoldsPreparedBlocksInMemoryAlone) {
   const auto device = kernels::make_device({"cpu", 0, ""});
   const Tensor rows = features(kImages, 1, 2);

@@ -374,6 +374,38 @@ TEST(Spade, HoldsOutImagesThatTheGalleryNeverHas) {
             std::string::npos);
 }
 
+TEST(Spade, ComparesAtTheSamePlaceWhenAsked) {
+  const auto device = make();
+  const auto weights = small_weights();
+  const test::TemporaryDirectory folder;
+  SpadeOptions options = small_options();
+  const Spade everywhere = Spade::fit(*device, weights, NoiseImages(10, false, 1), options);
+  options.same_place = true;
+  const Spade model = Spade::fit(*device, weights, NoiseImages(10, false, 1), options);
+  EXPECT_NE(model.description().find("of the same place"), std::string::npos) << model.description();
+  model.save(folder.path("m"), weights, {});
+  const auto file = std::make_shared<FittedModelFile>(folder.path("m"));
+  const NoiseImages images(3, true, 2);
+  const std::vector<ImageScore> scores = scores_of(model, images);
+  for (const int64_t gallery_bytes : {int64_t{1}, int64_t{1} << 30}) {
+    const std::vector<ImageScore> loaded = scores_of(Spade::load(*device, file, {gallery_bytes}), images);
+    for (size_t i = 0; i < scores.size(); ++i) EXPECT_EQ(loaded[i].map->values, scores[i].map->values);
+  }
+  const std::vector<ImageScore> nearer = scores_of(everywhere, images);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    EXPECT_NE(scores[i].map->values, nearer[i].map->values);
+    for (size_t p = 0; p < nearer[i].map->values.size(); ++p)
+      EXPECT_LE(nearer[i].map->values[p], scores[i].map->values[p]);
+    // A place keeps what it is compared with near itself: a cell of the coarsest layer at most.
+    EXPECT_LE(std::abs(scores[i].nearest->row - scores[i].nearest->training_row), kSize / 2);
+  }
+  // Leaving one out: an image of the training set is farther from the others than from itself.
+  EXPECT_GT(model.calibration_maxima().front(), 0);
+  options.nearest_images = 3;
+  EXPECT_THROW(static_cast<void>(Spade::fit(*device, weights, NoiseImages(10, false, 1), options)),
+               InvalidArgument);
+}
+
 TEST(Spade, FromDiskGivesTheSameBits) {
   const auto device = make();
   const auto weights = small_weights();
