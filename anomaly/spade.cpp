@@ -60,6 +60,10 @@ int64_t Spade::gallery_bytes() const {
   return bytes;
 }
 
+std::string Spade::training_file(int64_t place) const {
+  return gallery_files_.empty() ? "" : gallery_files_.at(static_cast<size_t>(place));
+}
+
 std::vector<std::vector<ImageRange>> Spade::images_for(const Tensor& pooled, int64_t count,
                                                        const std::vector<int64_t>& left_out) const {
   const int64_t n = galleries_[0].images();

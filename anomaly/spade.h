@@ -94,6 +94,7 @@ class Spade final : public Detector {
   [[nodiscard]] int64_t training_count() const override { return training_count_; }
   [[nodiscard]] bool makes_maps() const override { return true; }
   [[nodiscard]] bool finds_training_pixels() const override { return options_.clusters == 0; }
+  [[nodiscard]] std::string training_file(int64_t place) const override;
   void score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
                   Progress* progress) const override;
   [[nodiscard]] const std::optional<Threshold>& threshold() const override { return threshold_; }
@@ -161,6 +162,7 @@ class Spade final : public Detector {
   Tensor pooled_;                           // f32 n,D of the gallery's images, on the device, if needed
   std::optional<FeatureScorer> scorer_;     // of images, if kPooledKnn
   int64_t training_count_ = 0;              // held-out images included
+  std::vector<std::string> gallery_files_;  // names; none in models of older versions
   std::vector<double> calibration_scores_;  // rising
   std::vector<double> calibration_maxima_;  // rising
   std::optional<Threshold> threshold_;

@@ -1,5 +1,6 @@
 // Spade's part of the fitted-model file. Each image's pixels are a tensor of their own, so that writing and
 // reading need never hold more than one of them beside the model. K-means centers are one tensor per level.
+#include <sstream>
 #include <utility>
 
 #include "anomaly/spade.h"
@@ -87,6 +88,10 @@ void Spade::save(const std::string& path, const NamedTensors& weights, const Fit
   }
   fields["gallery_images"] = std::to_string(training_count_ - options_.held_out_images);
   fields["training_count"] = std::to_string(training_count_);
+  if (!gallery_files_.empty()) {
+    std::string& files = fields["gallery_files"];  // a line for each image
+    for (const std::string& file : gallery_files_) files += printable(file) + "\n";
+  }
   put_transform(fields, options_.transform);
   put_manifest(fields, manifest);
   if (threshold_) {
@@ -153,6 +158,16 @@ std::vector<double> read_values(const FittedModelFile& file, const char* name) {
   return {values.data<double>(), values.data<double>() + values.numel()};
 }
 
+std::vector<std::string> read_gallery_files(const FittedModelFile& file, int64_t count) {
+  std::vector<std::string> files;
+  if (!file.has("gallery_files")) return files;
+  std::istringstream lines(file.text_field("gallery_files"));
+  for (std::string line; std::getline(lines, line);) files.push_back(line);
+  PANDA_CHECK(static_cast<int64_t>(files.size()) == count, "the model's gallery_files names ", files.size(),
+              " images, expected ", count);
+  return files;
+}
+
 /// Images [begin, end) of one level out of the file, each with so many pixels.
 Tensor read_gallery(const FittedModelFile& file, const SpadeOptions& options, const PyramidLevel& level,
                     int64_t pixels, int64_t begin, int64_t end) {
@@ -182,6 +197,7 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
     model.device_ = &device;
     model.training_count_ = file->integer_field("training_count", 1, INT64_MAX);
     const int64_t n = file->integer_field("gallery_images", 1, INT32_MAX);
+    model.gallery_files_ = read_gallery_files(*file, n);
     const PrefixedTensors parameters(file->tensors(), kNetworkPrefix);
     model.network_ = std::make_unique<nn::Resnet>(
         device, feature_config(parameters, model.options_.transform), parameters);

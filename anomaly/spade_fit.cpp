@@ -22,6 +22,19 @@ std::vector<int64_t> draw(int64_t n, int64_t chosen, uint64_t seed) {
   return order;
 }
 
+/// The images' names below the directory that holds them all.
+std::vector<std::string> names_of(const data::ImageSet& images, const std::vector<int64_t>& indices) {
+  std::vector<std::string> names;
+  for (const int64_t i : indices) names.push_back(images.sample(i).file);
+  const auto [low, high] = std::minmax_element(names.begin(), names.end());
+  const std::string first = *low;
+  const auto differ = std::mismatch(first.begin(), first.end(), high->begin(), high->end()).first;
+  const size_t shared = std::string(first.begin(), differ).rfind('/');
+  if (shared == std::string::npos) return names;
+  for (std::string& name : names) name.erase(0, shared + 1);
+  return names;
+}
+
 }  // namespace
 
 void Spade::check_options(const SpadeOptions& options, int64_t n) {
@@ -82,6 +95,7 @@ class SpadeFit {
     for (int64_t i = 0; i < training.size(); ++i) {
       if (!std::binary_search(held_out_.begin(), held_out_.end(), i)) gallery_images_.push_back(i);
     }
+    if (options.clusters == 0) model_.gallery_files_ = names_of(training, gallery_images_);
     const data::Extent extent = training_extent();
     model_.training_ = model_.grid_of(extent.height, extent.width);
     for (size_t l = 0; l < model_.training_.levels.size(); ++l) {

@@ -34,8 +34,8 @@ std::vector<OptionSpec> score_options() {
        .default_value = "",
        .summary = "name each image's most anomalous pixel and the training pixel nearest to it",
        .detail =
-           "Pixels are rows and columns of what the network saw; the training image is its place in the "
-           "sorted training split, from 0. Only for methods that make maps (spade)."},
+           "Pixels are rows and columns of what the network saw. The training image is named, and its place "
+           "among those of the gallery is given, from 0. Only for methods that make maps (spade)."},
       {.name = "watch",
        .kind = OptionKind::kFlag,
        .value_name = "",
@@ -77,7 +77,8 @@ std::vector<Field> score_fields(bool explain) {
   std::vector<Field> fields = {
       {"file", "file", -1}, {"score", "score", 4}, {"anomalous", "anomalous", -1}, {"map", "map", -1}};
   if (!explain) return fields;
-  for (const char* name : {"row", "column", "layer", "training_image", "training_row", "training_column"})
+  for (const char* name :
+       {"row", "column", "layer", "training_file", "training_image", "training_row", "training_column"})
     fields.push_back({name, name, -1});
   return fields;
 }
@@ -112,9 +113,15 @@ class ScoreRun {
     std::vector<Json> values = {file, result.score, threshold_ ? Json(anomalous) : Json(nullptr), map};
     if (explain_) {
       const anomaly::NearestPixel& nearest = *result.nearest;
-      for (const int64_t value : {nearest.row, nearest.column, nearest.layer, nearest.training_image,
-                                  nearest.training_row, nearest.training_column})
-        values.emplace_back(value);
+      const std::string training_file = model_.training_file(nearest.training_image);
+      const std::vector<Json> explained = {nearest.row,
+                                           nearest.column,
+                                           nearest.layer,
+                                           training_file.empty() ? Json(nullptr) : Json(training_file),
+                                           nearest.training_image,
+                                           nearest.training_row,
+                                           nearest.training_column};
+      values.insert(values.end(), explained.begin(), explained.end());
     }
     printer_.add(std::move(values));
     ++images_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <set>
 #include <string>
 
 #include "kernels/device_registry.h"
@@ -404,6 +405,25 @@ TEST(Spade, ComparesAtTheSamePlaceWhenAsked) {
   options.nearest_images = 3;
   EXPECT_THROW(static_cast<void>(Spade::fit(*device, weights, NoiseImages(10, false, 1), options)),
                InvalidArgument);
+}
+
+TEST(Spade, NamesTheTrainingImageOfAPixelAlsoWhereSomeAreHeldOut) {
+  const auto device = make();
+  const auto weights = small_weights();
+  const test::TemporaryDirectory folder;
+  const NoiseImages training(10, false, 1);
+  SpadeOptions options = small_options();
+  options.held_out_images = 4;
+  Spade::fit(*device, weights, training, options).save(folder.path("m"), weights, {});
+  const Spade model = Spade::load(*device, std::make_shared<FittedModelFile>(folder.path("m")));
+  std::set<int64_t> held_out;
+  for (const ImageScore& score : scores_of(model, training)) {
+    const std::string name = model.training_file(score.nearest->training_image);
+    // An image of the gallery finds itself.
+    if (name != text(score.index, ".png")) held_out.insert(score.index);
+  }
+  EXPECT_EQ(held_out.size(), 4U);
+  EXPECT_NE(held_out, (std::set<int64_t>{6, 7, 8, 9}));  // else places would name them as well
 }
 
 TEST(Spade, FromDiskGivesTheSameBits) {
