@@ -131,13 +131,14 @@ class ScoreRun {
   void finish(const StageTimes& times) {
     printer_.finish();
     if (context_.format != OutputFormat::kTable) return;
-    context_.out.write(
-        "\n" +
-        aligned_pairs(
-            {{"model", model_.description()},
-             {"threshold", threshold_ ? threshold_->meaning : "none"},
-             {"anomalous", threshold_ ? text(anomalies_, " of ", image_count(images_)) : "-"},
-             {"time", text(times.table_text(), " (", rate_text(images_, times.seconds("scoring")), ")")}}));
+    std::vector<std::pair<std::string, std::string>> lines = {
+        {"model", model_.description()}, {"threshold", threshold_ ? threshold_->meaning : "none"}};
+    if (const auto pixels = pixel_threshold_of(model_); writer_ && pixels)
+      lines.emplace_back("of pixels", pixels->meaning);
+    lines.emplace_back("anomalous", threshold_ ? text(anomalies_, " of ", image_count(images_)) : "-");
+    lines.emplace_back("time",
+                       text(times.table_text(), " (", rate_text(images_, times.seconds("scoring")), ")"));
+    context_.out.write("\n" + aligned_pairs(lines));
   }
   [[nodiscard]] int64_t anomalies() const { return anomalies_; }
   [[nodiscard]] int64_t images() const { return images_; }

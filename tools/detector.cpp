@@ -68,6 +68,12 @@ std::optional<ChosenThreshold> choose_threshold(const ParsedOptions& options,
   return ChosenThreshold{threshold->value, threshold->false_alarm_rate, model.threshold_text(*threshold)};
 }
 
+std::optional<ChosenThreshold> pixel_threshold_of(const anomaly::Detector& model) {
+  const std::optional<anomaly::Threshold> pixels = model.pixel_threshold();
+  if (!pixels) return std::nullopt;
+  return ChosenThreshold{pixels->value, pixels->false_alarm_rate, model.pixel_threshold_text(*pixels)};
+}
+
 Json threshold_json(const std::optional<ChosenThreshold>& threshold) {
   if (!threshold) return nullptr;
   Json object = {{"value", threshold->value}, {"false_alarm_rate", nullptr}, {"meaning", threshold->meaning}};

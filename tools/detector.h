@@ -36,6 +36,8 @@ struct ChosenThreshold {
 /// Nothing if the model has none and none was given.
 [[nodiscard]] std::optional<ChosenThreshold> choose_threshold(const ParsedOptions& options,
                                                               const anomaly::Detector& model);
+/// The model's own, of pixels; nothing if it has none.
+[[nodiscard]] std::optional<ChosenThreshold> pixel_threshold_of(const anomaly::Detector& model);
 /// {"value", "false_alarm_rate", "meaning"}, or null.
 [[nodiscard]] Json threshold_json(const std::optional<ChosenThreshold>& threshold);
 

@@ -216,15 +216,10 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
   times.add("writing");
 
   std::optional<ChosenThreshold> threshold;
-  Json pixel_threshold;
-  std::string pixel_text = "none";
+  const std::optional<ChosenThreshold> pixel_threshold = pixel_threshold_of(model);
   if (model.threshold()) {
     threshold = {model.threshold()->value, model.threshold()->false_alarm_rate,
                  model.threshold_text(*model.threshold())};
-    const anomaly::Threshold pixels = *model.pixel_threshold();
-    pixel_text = model.pixel_threshold_text(pixels);
-    pixel_threshold = {
-        {"value", pixels.value}, {"false_alarm_rate", pixels.false_alarm_rate}, {"meaning", pixel_text}};
   } else if (options.integer("calibration-images") > 0) {
     context.warn(text(image_count(model.training_count()),
                       " are too few for a threshold: the model scores, but does not judge"));
@@ -248,7 +243,7 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
                        {"map_width", model.training_grid().width},
                        {"n_train", model.training_count()},
                        {"threshold", threshold_json(threshold)},
-                       {"pixel_threshold", pixel_threshold},
+                       {"pixel_threshold", threshold_json(pixel_threshold)},
                        {"seconds", times.json()},
                        {"device", device_label(input.device)}};
   const auto megabytes = [](int64_t bytes) {
@@ -267,7 +262,7 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
                  spade.held_out_images > 0 ? text(", ", spade.held_out_images, " held out for the threshold")
                                            : std::string())},
            {"threshold", threshold ? threshold->meaning : "none"},
-           {"of pixels", pixel_text},
+           {"of pixels", pixel_threshold ? pixel_threshold->meaning : "none"},
            {"time", text(times.table_text(), " (",
                          rate_text(model.training_count(), times.seconds("extracting features")), ")")},
            {"device", text(input.device.name(), ": ", input.device.description())}}));

@@ -70,19 +70,24 @@ std::string cards(const ReportInput& input, const Evaluation& evaluation) {
   return html + "</section>\n";
 }
 
+std::string best_f1_text(const char* what, const anomaly::OperatingPoint& best) {
+  return text("With the anomalies of this test split known, the best F1 of ", what, ", ",
+              fixed_number(best.f1, 3), ", is at ", score_text(best.threshold), " (precision ",
+              percent(best.precision, 1), ", recall ", percent(best.recall, 1), ").");
+}
+
 std::string promises(const ReportInput& input, const Evaluation& evaluation) {
   std::string html = "<section class=\"panel\">\n<h3>What the threshold means</h3>\n";
   html += element("p", xml_escaped("Images: " + input.threshold_text + "."));
-  if (!input.pixel_threshold_text.empty())
-    html += element("p", xml_escaped("Pixels: " + input.pixel_threshold_text + "."));
-  if (const auto& best = evaluation.images.best_f1) {
-    html += element(
-        "p",
-        xml_escaped(text("With the anomalies of this test split known, the best F1 of images, ",
-                         fixed_number(best->f1, 3), ", is at ", score_text(best->threshold), " (precision ",
-                         percent(best->precision, 1), ", recall ", percent(best->recall, 1), ").")),
-        "soft");
+  if (!input.pixel_threshold_text.empty()) {
+    html += element("p", xml_escaped(text("Pixels: ", input.pixel_threshold_text, ". Here ",
+                                          share(evaluation.marked_normal, evaluation.normal),
+                                          " normal images have one.")));
   }
+  if (const auto& best = evaluation.images.best_f1)
+    html += element("p", xml_escaped(best_f1_text("images", *best)), "soft");
+  if (evaluation.pixels && evaluation.pixels->pixels.best_f1)
+    html += element("p", xml_escaped(best_f1_text("pixels", *evaluation.pixels->pixels.best_f1)), "soft");
   return html + "</section>\n";
 }
 
@@ -206,7 +211,7 @@ std::string sheet(const std::string& title, const std::string& note, const std::
   if (images.empty()) return "";
   const ShownImage& first = images.front();
   const int pictures = 1 + (first.overlay.pixels.empty() ? 0 : 1) + (first.truth.pixels.empty() ? 0 : 1);
-  constexpr int kCellPixels[4] = {0, 150, 230, 310};
+  constexpr int kCellPixels[4] = {0, 150, 310, 460};
   std::string html = text("<h2>", xml_escaped(title), "</h2>\n<p class=\"soft\">", xml_escaped(note),
                           "</p>\n<section class=\"sheet\" style=\"--cell:", kCellPixels[pictures], "px\">\n");
   for (const ShownImage& image : images) html += figure(image, threshold);
@@ -220,7 +225,7 @@ std::string scale_note(const MapScale& scale) {
     stops += text(i == 0 ? "" : ",", "rgb(", int{colour[0]}, " ", int{colour[1]}, " ", int{colour[2]}, ")");
   }
   std::string html = text(
-      "<p class=\"soft\">Maps, on one scale for all images: 0 <span class=\"ramp\" "
+      "<p class=\"soft\">Beside each picture its map, on one scale for all images: 0 <span class=\"ramp\" "
       "style=\"background:linear-gradient(90deg,",
       stops, ")\"></span> ", score_text(scale.top));
   if (scale.threshold) {

@@ -23,7 +23,7 @@ p{margin:0 0 10px}
 .cards div,.panel{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
 .cards b{display:block;font-size:26px;line-height:1.25;font-weight:650;font-variant-numeric:tabular-nums}
 .cards span{font-size:13px;color:var(--soft)}
-.cards small{display:block;font-size:12px;line-height:1.35;margin-top:4px}
+.cards small{display:block;font-size:12px;line-height:1.35;margin-top:4px;text-wrap:pretty}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:14px}
 .wide{grid-column:1/-1}
 .panel svg{display:block;width:100%;height:auto}
