@@ -49,11 +49,11 @@ Tensor joined_rows(const Tensor& first, const Tensor& second) {
   return all;
 }
 
-double weighted_total(const LossTerm& term) {
-  const Tensor rows = clone_to(term.losses.view(), host());
+double weighted_total(const Tensor& losses, const std::vector<float>& weights) {
+  const Tensor rows = clone_to(losses, host());
   double sum = 0;
   for (int64_t i = 0; i < rows.numel(); ++i) {
-    const double weight = term.weights[static_cast<size_t>(i)];
+    const double weight = weights[static_cast<size_t>(i)];
     if (weight != 0) sum += weight * rows.data<float>()[i];
   }
   return sum;
@@ -78,6 +78,15 @@ void check_adaptation(const AdaptationOptions& options) {
   PANDA_CHECK(options.batch_size >= 1, "a batch of ", options.batch_size, " images, expected at least 1");
   PANDA_CHECK(options.rate > 0, "a rate of ", options.rate, ", expected above 0");
   PANDA_CHECK(options.snapshot_every >= 0, "a snapshot every ", options.snapshot_every, " minibatches");
+}
+
+TensorView put_rows(Device& device, const ConstTensorView& rows, Tensor& memory) {
+  const int64_t count = rows.shape()[0];
+  if (!memory.present() || memory.shape()[0] < count)
+    memory = Tensor(device, rows.dtype(), rows.shape(), "minibatch");
+  const TensorView place = memory.view().rows(0, count);
+  copy(rows, place);
+  return place;
 }
 
 int64_t minibatches_per_epoch(int64_t n, int64_t batch_size) {
@@ -116,13 +125,28 @@ Adaptation::Adaptation(nn::TrainableResnet& network, const TrunkFeatures& trunk,
       options_(options),
       sgd_(network.parameters(), options.sgd),
       log_(objective.terms()),
-      workspace_(network.device()) {
+      workspace_(network.device()),
+      gradients_(network.device(), options.record),
+      update_(network.device(), options.record) {
   check_adaptation(options);
   PANDA_CHECK(!normal_.empty(), "no images to adapt to");
 }
 
 void Adaptation::set_auxiliary(const TrunkFeatures& trunk, AuxiliaryDraw draw) {
   auxiliary_ = {&trunk, draw, std::min(options_.batch_size, trunk.size())};
+  forget_steps();
+}
+
+void Adaptation::set_penalty(nn::EwcPenalty penalty) {
+  sgd_.set_penalty(std::move(penalty));
+  forget_steps();
+}
+
+void Adaptation::forget_steps() {
+  gradients_.forget();
+  update_.forget();
+  rows_ = Tensor();
+  terms_ = {};
 }
 
 Minibatch Adaptation::draw_minibatch(int64_t step) const {
@@ -147,15 +171,11 @@ std::vector<LossTerm> Adaptation::forward(Tape& tape, const Minibatch& minibatch
 
 namespace {
 
-/// The backward pass from every term.
-void undo(Tape& tape, const std::vector<LossTerm>& terms) {
-  std::vector<Tensor> seeds;  // which the roots look at
+/// The backward pass from every term; in a dry run without seeds.
+void undo(Tape& tape, const std::vector<LossTerm>& terms, const std::vector<Tensor>& seeds) {
   std::vector<autograd::Root> roots;
-  for (const LossTerm& term : terms) {
-    const auto count = static_cast<int64_t>(term.weights.size());
-    seeds.push_back(Tensor::from<float>({count}, term.weights.data(), "loss weights"));
-    roots.push_back({term.losses, 1, seeds.back()});
-  }
+  for (size_t i = 0; i < terms.size(); ++i)
+    roots.push_back({terms[i].losses, 1, seeds.empty() ? ConstTensorView() : ConstTensorView(seeds[i])});
   tape.backward(roots);
 }
 
@@ -165,27 +185,76 @@ void Adaptation::plan(const Minibatch& minibatch) {
   const auto whole = std::min(options_.batch_size, static_cast<int64_t>(normal_.size())) + auxiliary_.count;
   if (workspace_.planned() || minibatch.size() != whole) return;
   planned_rows_ = whole;
-  autograd::plan_step(workspace_, [&](Tape& tape) { undo(tape, forward(tape, minibatch)); });
+  autograd::plan_step(workspace_, [&](Tape& tape) { undo(tape, forward(tape, minibatch), {}); });
+}
+
+/// Losses, gradients and their norm, all on the device; no parameter is touched.
+void Adaptation::compute(Workspace& workspace, const Minibatch& minibatch, StepTerms& terms) {
+  Device& device = network_->device();
+  Tape tape(workspace);
+  const std::vector<LossTerm> made = forward(tape, minibatch);
+  for (size_t i = 0; i < made.size(); ++i) {
+    const std::vector<float>& weights = made[i].weights;
+    if (i == terms.losses.size()) {
+      const auto count = static_cast<int64_t>(weights.size());
+      terms.losses.emplace_back(device, DType::kF32, Shape{count}, "losses");
+      terms.seeds.push_back(clone_to(Tensor::from<float>({count}, weights.data()), device, "loss weights"));
+      terms.weights.push_back(weights);
+    }
+    copy(made[i].losses.view(), terms.losses[i]);
+  }
+  undo(tape, made, terms.seeds);
+  sgd_.measure();
+}
+
+/// The same from where a recording finds the rows.
+void Adaptation::compute_whole(Minibatch& minibatch) {
+  if (network_->device().records()) {
+    if (rows_.present()) {
+      copy(minibatch.rows, rows_);
+    } else {
+      rows_ = minibatch.rows;
+    }
+    minibatch.rows = rows_;
+    // Packed filters are part of the work, also where another pass has made those of this step already.
+    network_->parameters().changed();
+  }
+  gradients_.run([&] { compute(workspace_, minibatch, terms_); });
+}
+
+void Adaptation::update() {
+  const auto apply = [&] { sgd_.apply(options_.rate); };
+  if (steps() == 0) {
+    apply();  // without velocities: another work than that of the other steps
+  } else {
+    update_.run(apply);
+  }
+  sgd_.advance();
 }
 
 void Adaptation::step() {
-  const Minibatch minibatch = draw_minibatch(steps());
+  Minibatch minibatch = draw_minibatch(steps());
+  objective_->begin(network_->device(), minibatch);
   plan(minibatch);
+  const bool whole = minibatch.size() == planned_rows_;
+  StepTerms odd;
+  if (whole) {
+    compute_whole(minibatch);
+  } else {
+    Workspace workspace(network_->device());
+    compute(workspace, minibatch, odd);
+  }
+  const StepTerms& terms = whole ? terms_ : odd;
   LogRow row;
   row.minibatch = steps() + 1;
   row.loss = 0;
-  {
-    Workspace odd(network_->device());
-    Tape tape(minibatch.size() == planned_rows_ ? workspace_ : odd);
-    const std::vector<LossTerm> terms = forward(tape, minibatch);
-    for (const LossTerm& term : terms) {
-      row.terms.push_back(weighted_total(term));
-      row.loss += row.terms.back();
-    }
-    if (!std::isfinite(row.loss)) refuse_loss(minibatch, row.loss);
-    undo(tape, terms);
+  for (size_t i = 0; i < terms.losses.size(); ++i) {
+    row.terms.push_back(weighted_total(terms.losses[i], terms.weights[i]));
+    row.loss += row.terms.back();
   }
-  const nn::StepReport report = sgd_.step(options_.rate);
+  if (!std::isfinite(row.loss)) refuse_loss(minibatch, row.loss);
+  const nn::StepReport report = sgd_.report();
+  update();
   row.penalty = report.penalty;
   row.loss += report.penalty;
   row.gradient_norm = report.gradient_norm;
@@ -251,6 +320,7 @@ void Adaptation::restore(int64_t steps, const std::map<std::string, Tensor>& sta
   sgd_.restore(steps, part_of(state, "velocity/"));
   log_.restore(log->second);
   snapshots_ = std::move(snapshots);
+  forget_steps();  // velocities may lie elsewhere now
 }
 
 }  // namespace panda::anomaly

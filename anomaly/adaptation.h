@@ -7,6 +7,10 @@
 // official order. Batch norms stay in evaluation mode. What is drawn at step t depends on the seed and t
 // alone, so a fit that goes on from a checkpoint gives the bits of one that was never stopped; they depend
 // neither on threads nor on where the trunk's output is kept.
+//
+// A device that records (a GPU) replays the steps of whole minibatches, in two parts: gradients and norm,
+// which touch no parameter, and the update. Between them the host looks at loss and norm, the one wait of a
+// step.
 #pragma once
 
 #include <functional>
@@ -18,6 +22,7 @@
 
 #include "anomaly/training_log.h"
 #include "anomaly/trunk_features.h"
+#include "kernels/tensor/repeated_work.h"
 #include "nn/optimizer.h"
 
 namespace panda::anomaly {
@@ -31,6 +36,7 @@ struct AdaptationOptions {
   /// A copy of the trained parameters is taken every so many minibatches (SES); 0: none.
   int64_t snapshot_every = 0;
   uint64_t seed = 0;
+  bool record = true;  ///< false: every step is called anew also where the device records, to the same bits
 };
 /// Throws InvalidArgument naming the option.
 void check_adaptation(const AdaptationOptions& options);
@@ -51,6 +57,10 @@ struct LossTerm {
   std::vector<float> weights;  ///< N
 };
 
+/// Copies `rows` (host or `device`) to the beginning of `memory`, which is made anew only where it is too
+/// small: minibatches of one size find them at one address. Returns where they are.
+[[nodiscard]] TensorView put_rows(Device& device, const ConstTensorView& rows, Tensor& memory);
+
 /// What a method minimises.
 class AdaptationObjective {
  public:
@@ -60,8 +70,13 @@ class AdaptationObjective {
   virtual ~AdaptationObjective() = default;
   /// Names of the terms, for the log.
   [[nodiscard]] virtual std::vector<std::string> terms() const = 0;
-  /// The terms of a minibatch, from its pooled features N,D. What they refer to must stay until the next
-  /// call.
+  /// Before the losses of a minibatch: puts what they take of it beside its features (labels) on the device,
+  /// for minibatches of one size in one place.
+  virtual void begin(Device& /*device*/, const Minibatch& /*minibatch*/) {}
+  /// The terms of the minibatch begun, from its pooled features N,D. What they refer to must stay until the
+  /// next call. Gives work to the device and no more, the same for all minibatches of equally many normal and
+  /// auxiliary images: where steps are replayed it is not called for each. So the weights depend on those two
+  /// numbers alone.
   [[nodiscard]] virtual std::vector<LossTerm> losses(autograd::Tape& tape, const autograd::Variable& features,
                                                      const Minibatch& minibatch) = 0;
 };
@@ -80,7 +95,7 @@ class Adaptation {
   /// outlive it and be of the same network.
   void set_auxiliary(const TrunkFeatures& trunk, AuxiliaryDraw draw);
   /// Adds the EWC penalty (paper Eq. 4).
-  void set_penalty(nn::EwcPenalty penalty) { sgd_.set_penalty(std::move(penalty)); }
+  void set_penalty(nn::EwcPenalty penalty);
 
   [[nodiscard]] int64_t steps() const { return sgd_.steps(); }
   [[nodiscard]] bool done() const { return steps() >= options_.minibatches; }
@@ -94,6 +109,8 @@ class Adaptation {
   [[nodiscard]] const std::vector<std::map<std::string, Tensor>>& snapshots() const { return snapshots_; }
   /// Bytes that a step's activations and gradients of activations take.
   [[nodiscard]] int64_t step_bytes() const { return workspace_.peak_bytes(); }
+  /// Whether the next step of a whole minibatch is replayed.
+  [[nodiscard]] bool replays() const { return gradients_.recorded() && update_.recorded(); }
 
   /// Everything that a further step depends on, as tensors on the host.
   [[nodiscard]] std::map<std::string, Tensor> state() const;
@@ -106,9 +123,19 @@ class Adaptation {
     AuxiliaryDraw draw = AuxiliaryDraw::kFresh;
     int64_t count = 0;  ///< in a minibatch
   };
+  /// The losses that a step left on the device, term by term, and the seeds of its gradients.
+  struct StepTerms {
+    std::vector<Tensor> losses;
+    std::vector<Tensor> seeds;  ///< the weights
+    std::vector<std::vector<float>> weights;
+  };
   [[nodiscard]] Minibatch draw_minibatch(int64_t step) const;
   [[nodiscard]] std::vector<LossTerm> forward(autograd::Tape& tape, const Minibatch& minibatch);
   void plan(const Minibatch& minibatch);
+  void compute(autograd::Workspace& workspace, const Minibatch& minibatch, StepTerms& terms);
+  void compute_whole(Minibatch& minibatch);
+  void update();
+  void forget_steps();
   [[noreturn]] void refuse_loss(const Minibatch& minibatch, double loss);
   [[nodiscard]] std::string file_of(const Minibatch& minibatch, int64_t row) const;
 
@@ -123,6 +150,11 @@ class Adaptation {
   std::vector<std::map<std::string, Tensor>> snapshots_;
   autograd::Workspace workspace_;  ///< planned for whole minibatches
   int64_t planned_rows_ = 0;
+  // Of whole minibatches: what is replayed, and where it finds and leaves things.
+  Tensor rows_;
+  StepTerms terms_;
+  RepeatedWork gradients_;
+  RepeatedWork update_;
 };
 
 /// The trained parameters as they are now, by name, on the host.

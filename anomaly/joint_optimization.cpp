@@ -19,24 +19,27 @@ class JointObjective final : public AdaptationObjective {
         options_(options),
         mean_(network.device(), DType::kF32, {network.config().class_count}, "center") {}
   [[nodiscard]] std::vector<std::string> terms() const override { return {"cross_entropy", "compactness"}; }
+  void begin(Device& device, const Minibatch& minibatch) override {
+    // Those of the normal images are never looked at.
+    std::vector<int64_t> labels(minibatch.normal.size(), 0);
+    for (const int64_t image : minibatch.auxiliary) labels.push_back(auxiliary_->sample(image).class_index);
+    const Tensor checked = kernels::upload_labels(
+        device, Tensor::from<int64_t>({minibatch.size()}, labels.data()), network_->config().class_count);
+    labels_ = put_rows(device, checked, memory_);
+  }
   [[nodiscard]] std::vector<LossTerm> losses(autograd::Tape& tape, const autograd::Variable& features,
                                              const Minibatch& minibatch) override {
     const size_t normal = minibatch.normal.size();
     const auto rows = static_cast<size_t>(minibatch.size());
-    // Both losses see every row and count their own: the normal images' labels are never looked at.
-    std::vector<int64_t> labels(rows, 0);
+    // Both losses see every row and count their own.
     std::vector<float> of_labelled(rows, 1.0F);
     std::vector<float> of_normal(rows, 0.0F);
     for (size_t i = 0; i < rows; ++i) {
       if (i < normal) {
         of_labelled[i] = 0.0F;
         of_normal[i] = 1.0F;
-      } else {
-        labels[i] = auxiliary_->sample(minibatch.auxiliary[i - normal]).class_index;
       }
     }
-    labels_ = kernels::upload_labels(tape.device(), Tensor::from<int64_t>({minibatch.size()}, labels.data()),
-                                     network_->config().class_count);
     const autograd::Variable logits = network_->logits(tape, features);
     const double mean = 1.0 / static_cast<double>(minibatch.auxiliary.size());
     return {{autograd::softmax_cross_entropy(logits, labels_, mean), std::move(of_labelled)},
@@ -61,7 +64,8 @@ class JointObjective final : public AdaptationObjective {
   const data::ImageSet* auxiliary_;
   JointOptions options_;
   Tensor mean_;  ///< of the normal images' logits
-  Tensor labels_;
+  Tensor memory_;
+  TensorView labels_;  ///< in memory_
 };
 
 }  // namespace

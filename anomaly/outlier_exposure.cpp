@@ -13,12 +13,14 @@ class OutlierObjective final : public AdaptationObjective {
  public:
   explicit OutlierObjective(nn::TrainableResnet& network) : network_(&network) {}
   [[nodiscard]] std::vector<std::string> terms() const override { return {"logistic"}; }
+  void begin(Device& device, const Minibatch& minibatch) override {
+    std::vector<float> targets(static_cast<size_t>(minibatch.size()), 1.0F);
+    std::fill_n(targets.begin(), minibatch.normal.size(), 0.0F);
+    targets_ = put_rows(device, Tensor::from<float>({minibatch.size()}, targets.data()), memory_);
+  }
   [[nodiscard]] std::vector<LossTerm> losses(autograd::Tape& tape, const autograd::Variable& features,
                                              const Minibatch& minibatch) override {
     const int64_t n = minibatch.size();
-    std::vector<float> targets(static_cast<size_t>(n), 1.0F);
-    std::fill_n(targets.begin(), minibatch.normal.size(), 0.0F);
-    targets_ = clone_to(Tensor::from<float>({n}, targets.data()), tape.device(), "targets");
     return {
         {autograd::logistic_loss(network_->logits(tape, features), targets_, 1.0 / static_cast<double>(n)),
          std::vector<float>(static_cast<size_t>(n), 1.0F)}};
@@ -26,7 +28,8 @@ class OutlierObjective final : public AdaptationObjective {
 
  private:
   nn::TrainableResnet* network_;
-  Tensor targets_;
+  Tensor memory_;
+  TensorView targets_;  ///< in memory_
 };
 
 }  // namespace

@@ -31,6 +31,12 @@ std::vector<Parameter*> ParameterList::trainable() {
   return chosen;
 }
 
+void ParameterList::changed() {
+  for (Parameter& parameter : parameters_) {
+    if (parameter.trainable) parameter.changed();
+  }
+}
+
 int64_t ParameterList::trainable_numel() const {
   int64_t count = 0;
   for (const Parameter& parameter : parameters_) {

@@ -45,6 +45,8 @@ class ParameterList {
   }
   /// Gives every trainable parameter a cleared sum of squares beside its gradient, or takes it away.
   void set_squares(bool wanted);
+  /// Marks every trainable parameter as changed: what was made of them is made anew when it is next needed.
+  void changed();
   /// Elements of all trainable parameters.
   [[nodiscard]] int64_t trainable_numel() const;
 

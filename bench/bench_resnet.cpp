@@ -11,16 +11,9 @@
 //                      bytes
 //     write FILE.npy   the logits of the last run
 // Every command is answered by one line; the first line describes the device.
-#include <time.h>
-
-#include <chrono>
-#include <cstdio>
-#include <iostream>
 #include <string>
 
-#include "bench/peak.h"
-#include "kernels/device_registry.h"
-#include "kernels/tensor/parallel.h"
+#include "bench/server.h"
 #include "nn/resnet.h"
 #include "weights/npy.h"
 #include "weights/weights_file.h"
@@ -28,56 +21,16 @@
 namespace panda {
 namespace {
 
-double processor_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-void answer(const std::string& line) {
-  std::cout << line << std::endl;
-}
-
-struct Options {
-  std::string weights;
-  kernels::DeviceOptions device{.name = "cpu", .threads = 0, .isa = ""};
-};
-
-Options parse(int argc, char** argv) {
-  Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    const size_t equals = argument.find('=');
-    const std::string name = argument.substr(0, equals);
-    const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
-    if (name == "--device") {
-      options.device.name = value;
-    } else if (name == "--precision") {
-      options.device.precision = precision_from_name(value);
-    } else if (name == "--engine") {
-      options.device.engine = kernels::engine_from_name(value);
-    } else if (options.weights.empty() && !argument.starts_with("--")) {
-      options.weights = argument;
-    } else {
-      throw InvalidArgument(text("bench_resnet: unknown option '", printable(argument), "'"));
-    }
-  }
-  PANDA_CHECK(!options.weights.empty(),
-              "usage: bench_resnet [--device=cpu] [--precision=f32] [--engine=native] weights.safetensors");
-  return options;
-}
+using bench::answer;
+using bench::Clocks;
 
 class Server {
  public:
-  explicit Server(const Options& options)
+  explicit Server(const bench::NetworkOptions& options)
       : device_(kernels::make_device(options.device)),
         weights_(weights::open_weights(options.weights)),
         network_(*device_, nn::detect_resnet(*weights_), *weights_) {
-    const int threads = device_->threads().thread_count();
-    const std::string peak =
-        device_->name() == "cpu" ? text(", ", bench::fma_peak_gflops(threads), " GFLOP/s FMA peak") : "";
-    answer(text(device_->name(), ": ", device_->description(), ", ", precision_name(device_->precision()),
-                peak));
+    bench::describe(*device_);
   }
 
   void serve() {
@@ -86,11 +39,10 @@ class Server {
       std::string path;
       int count = 1;
       if (command == "run") {
-        const double cpu_start = processor_seconds();
-        const double seconds = timed(1);
-        answer(text(seconds, " ", processor_seconds() - cpu_start));
+        const Clocks taken = timed(1);
+        answer(text(taken.wall, " ", taken.processor));
       } else if (command == "runs" && std::cin >> count) {
-        answer(text(timed(count)));
+        answer(text(timed(count).wall));
       } else if (command == "memory") {
         const MemoryReport report = device_->memory_report();
         const Shape& shape = images_.shape();
@@ -112,11 +64,11 @@ class Server {
  private:
   inline static const nn::ResnetRequest kLogits{.stages = {}, .features = false, .logits = true};
 
-  double timed(int count) {
-    const auto start = std::chrono::steady_clock::now();
+  Clocks timed(int count) {
+    const Clocks start = Clocks::now();
     for (int i = 0; i < count; ++i) logits_ = network_.forward(images_, kLogits).logits;
     device_->synchronize();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return Clocks::now().since(start);
   }
 
   std::unique_ptr<Device> device_;
@@ -130,11 +82,5 @@ class Server {
 }  // namespace panda
 
 int main(int argc, char** argv) {
-  try {
-    panda::Server(panda::parse(argc, argv)).serve();
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return 1;
-  }
-  return 0;
+  return panda::bench::serve_network<panda::Server>("bench_resnet", argc, argv);
 }

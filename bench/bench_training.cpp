@@ -1,28 +1,31 @@
-// A training step of one network on the cpu device, run on demand: the half of bench/peers/training_torch.py
-// that is ours.
-//   bench_training weights.safetensors
-//     input FILE.npy   f32 N,3,H,W, dense
-//     run plain        forward, backward and SGD of the whole network, batch norms in evaluation mode
-//     run step         PANDA's step: layer3 and layer4 trained, compactness loss, clipped SGD with EWC; what
-//                      layer2 gives was computed once
-//     run pretrain     a step of training from scratch: batch statistics, cross-entropy of labels n mod
-//     classes,
-//                      SGD
-//     write FILE.npy   the gradient of layer4.0.conv1.weight of the last run
+// Training steps of one network on one device, run on demand: the half of bench/peers/training_torch.py and
+// training_cuda_torch.py that is ours.
+//   bench_training [--device=cpu] [--precision=f32] [--engine=native] weights.safetensors
+//     input FILE.npy   f32 N,3,H,W, dense; it is put where the device reads it
+//     run MODE         one step, waited for; answers with its seconds, processor
+//                      seconds, loss and planned bytes
+//     runs MODE N      N steps and one wait; answers with the seconds of all
+//     calls MODE N     the same without recording: where the device records, the
+//                      others replay from the third step on
+//     write FILE.npy   the gradient of layer4.0.conv1.weight of the last step,
+//                      before clipping
 //     memory now       resident bytes now and at most so far
-// Every command is answered by one line; a run's by its seconds, processor seconds, loss and planned bytes.
-#include <time.h>
-
-#include <chrono>
+//     memory device    the plan's peak bytes, the device's own peak and reserved
+// MODE is
+//     plain      forward, backward and SGD of the whole network, batch norms in
+//                evaluation mode
+//     step       PANDA's step: layer3 and layer4 trained, compactness loss,
+//                clipped SGD with EWC; what layer2 gives was computed once
+//     pretrain   a step of training from scratch: batch statistics,
+//                cross-entropy of labels n mod classes, SGD
+// Every command is answered by one line; the first line describes the device.
 #include <fstream>
-#include <iostream>
 #include <optional>
 #include <string>
 
 #include "autograd/functions/loss.h"
-#include "bench/peak.h"
-#include "kernels/device_registry.h"
-#include "kernels/tensor/parallel.h"
+#include "bench/server.h"
+#include "kernels/tensor/repeated_work.h"
 #include "nn/optimizer.h"
 #include "nn/trainable_resnet.h"
 #include "weights/npy.h"
@@ -31,11 +34,8 @@
 namespace panda {
 namespace {
 
-double processor_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
+using bench::answer;
+using bench::Clocks;
 
 /// A line of /proc/self/status, in bytes.
 int64_t status_bytes(const std::string& field) {
@@ -59,12 +59,15 @@ Mode mode_of(const std::string& name) {
 /// One network in one mode, with its planned memory.
 class Training {
  public:
-  Training(Device& device, const NamedTensors& weights, const Tensor& images, Mode mode)
+  Training(Device& device, const NamedTensors& weights, const Tensor& images, Mode mode, bool record)
       : net_(device, nn::detect_resnet(weights), weights,
              mode == Mode::kPretrain ? nn::BatchNormMode::kBatchStatistics : nn::BatchNormMode::kEvaluation),
         workspace_(device),
-        images_(images),
+        images_(device.host_accessible() ? images : clone_to(images, device, "images")),
         mode_(mode),
+        gradients_(device, record),
+        update_(device, record),
+        losses_(device, DType::kF32, {images.shape()[0]}, "losses"),
         center_(device, DType::kF32, {net_.config().feature_channels()}, "center") {
     device.fill(center_.view().raw(), 0, center_.bytes());
     if (mode == Mode::kStep) {
@@ -84,16 +87,28 @@ class Training {
       for (int64_t n = 0; n < labels.numel(); ++n) labels.data<int64_t>()[n] = n % net_.config().class_count;
       labels_ = clone_to(labels, device);
     }
-    plan_step(workspace_, [&](autograd::Tape& tape) { (void)pass(tape); });
+    const std::vector<float> ones(static_cast<size_t>(losses_.numel()), 1.0F);
+    seed_ = clone_to(Tensor::from<float>(losses_.shape(), ones.data()), device);
+    plan_step(workspace_, [&](autograd::Tape& tape) { pass(tape); });
   }
 
+  /// One step, as anomaly/adaptation.h makes it.
   double run() {
-    double loss = 0;
-    {
+    if (net_.device().records()) net_.parameters().changed();
+    gradients_.run([&] {
       autograd::Tape tape(workspace_);
-      loss = pass(tape);
+      pass(tape);
+      sgd_->measure();
+    });
+    const double loss = autograd::total(losses_);
+    (void)sgd_->report();
+    const auto apply = [&] { sgd_->apply(1e-2); };
+    if (sgd_->steps() == 0) {
+      apply();
+    } else {
+      update_.run(apply);
     }
-    (void)sgd_->step(1e-2);
+    sgd_->advance();
     return loss;
   }
   [[nodiscard]] Tensor gradient() {
@@ -112,77 +127,92 @@ class Training {
     }
     return compactness(features, center_, 1.0 / static_cast<double>(features.shape().numel()));
   }
-  double pass(autograd::Tape& tape) {
+  void pass(autograd::Tape& tape) {
     const autograd::Variable rows = losses(tape);
-    const double loss = tape.dry_run() ? 0 : total(rows);
-    tape.backward({{rows}});
-    return loss;
+    if (!tape.dry_run()) copy(rows.view(), losses_);
+    tape.backward({{rows, 1, seed_}});
   }
 
   nn::TrainableResnet net_;
   autograd::Workspace workspace_;
   Tensor images_;
   Mode mode_;
+  RepeatedWork gradients_;
+  RepeatedWork update_;
+  Tensor losses_;
+  Tensor seed_;
   Tensor center_;
   Tensor labels_;
   Tensor trunk_;
   std::optional<nn::Sgd> sgd_;
 };
 
-void serve(const std::string& weights_path) {
-  const std::unique_ptr<Device> device = kernels::make_device({"cpu", 0, ""});
-  const std::unique_ptr<NamedTensors> weights = weights::open_weights(weights_path);
-  const int threads = device->threads().thread_count();
-  std::cout << text("cpu: ", device->description(), ", ", bench::fma_peak_gflops(threads),
-                    " GFLOP/s FMA peak")
-            << std::endl;
-  Tensor images;
-  std::unique_ptr<Training> training;
-  std::string mode;
-  std::string command;
-  while (std::cin >> command) {
+class Server {
+ public:
+  explicit Server(const bench::NetworkOptions& options)
+      : device_(kernels::make_device(options.device)), weights_(weights::open_weights(options.weights)) {
+    bench::describe(*device_);
+  }
+
+  void serve() {
+    std::string command;
     std::string argument;
-    std::cin >> argument;
-    if (command == "input") {
-      images = weights::read_npy(argument);
-      training.reset();
-      std::cout << "ok" << std::endl;
-    } else if (command == "run") {
-      if (training == nullptr || mode != argument) {
-        training.reset();
-        training = std::make_unique<Training>(*device, *weights, images, mode_of(argument));
-        mode = argument;
+    while (std::cin >> command >> argument) {
+      int count = 1;
+      if (command == "input") {
+        images_ = weights::read_npy(argument);
+        training_.reset();
+        answer("ok");
+      } else if (command == "run") {
+        const Clocks taken = timed(argument, 1, true);
+        answer(text(taken.wall, " ", taken.processor, " ", loss_, " ", training_->peak_bytes()));
+      } else if ((command == "runs" || command == "calls") && std::cin >> count) {
+        answer(text(timed(argument, count, command == "runs").wall));
+      } else if (command == "memory" && argument == "device") {
+        const MemoryReport report = device_->memory_report();
+        answer(text(training_ == nullptr ? 0 : training_->peak_bytes(), " ", report.peak_bytes, " ",
+                    report.reserved_bytes));
+      } else if (command == "memory" && argument == "now") {
+        answer(text(status_bytes("VmRSS"), " ", status_bytes("VmHWM")));
+      } else if (command == "write" && training_ != nullptr) {
+        weights::write_npy(argument, training_->gradient());
+        answer("ok");
+      } else {
+        throw InvalidArgument(
+            text("bench_training: unknown command '", printable(command), " ", printable(argument), "'"));
       }
-      const double cpu_start = processor_seconds();
-      const auto start = std::chrono::steady_clock::now();
-      const double loss = training->run();
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      std::cout << text(seconds, " ", processor_seconds() - cpu_start, " ", loss, " ", training->peak_bytes())
-                << std::endl;
-    } else if (command == "memory") {
-      std::cout << status_bytes("VmRSS") << " " << status_bytes("VmHWM") << std::endl;
-    } else if (command == "write") {
-      weights::write_npy(argument, training->gradient());
-      std::cout << "ok" << std::endl;
-    } else {
-      throw InvalidArgument(text("bench_training: unknown command '", printable(command), "'"));
     }
   }
-}
+
+ private:
+  /// What so many steps take; the network is made before.
+  Clocks timed(const std::string& mode, int count, bool record) {
+    PANDA_CHECK(images_.present(), "bench_training: '", mode, "' before any input");
+    if (training_ == nullptr || mode_ != mode || record_ != record) {
+      training_.reset();
+      training_ = std::make_unique<Training>(*device_, *weights_, images_, mode_of(mode), record);
+      mode_ = mode;
+      record_ = record;
+    }
+    device_->synchronize();
+    const Clocks start = Clocks::now();
+    for (int i = 0; i < count; ++i) loss_ = training_->run();
+    device_->synchronize();
+    return Clocks::now().since(start);
+  }
+
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<NamedTensors> weights_;
+  Tensor images_;
+  std::unique_ptr<Training> training_;
+  std::string mode_;
+  bool record_ = true;
+  double loss_ = 0;
+};
 
 }  // namespace
 }  // namespace panda
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::cerr << "usage: bench_training weights.safetensors\n";
-    return 2;
-  }
-  try {
-    panda::serve(argv[1]);
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
-    return 1;
-  }
-  return 0;
+  return panda::bench::serve_network<panda::Server>("bench_training", argc, argv);
 }

@@ -45,8 +45,8 @@ void check_like(const char* what, const Parameter& parameter, const Tensor& tens
       text("step ", step, ": the norm of the gradient is beyond f64, or the penalty is not finite"));
 }
 
-/// Norm and penalty of all gradients, the penalty's part added to them.
-StepReport measure(ParameterList& parameters, const EwcPenalty* penalty, const Tensor& sums, int64_t step) {
+/// Sums of the squared norm and the penalty over all gradients, the penalty's part added to them.
+void measure_gradients(ParameterList& parameters, const EwcPenalty* penalty, const Tensor& sums) {
   Device& device = parameters.device();
   device.fill(sums.view().raw(), 0, sums.bytes());
   for (const Parameter* parameter : parameters.trainable()) {
@@ -63,6 +63,10 @@ StepReport measure(ParameterList& parameters, const EwcPenalty* penalty, const T
     }
     kernels::ewc_gradient(device, args);
   }
+}
+
+/// What those sums say at this step.
+StepReport read_report(ParameterList& parameters, const Tensor& sums, int64_t step) {
   const Tensor here = clone_to(sums, host());
   const StepReport report{std::sqrt(here.data<double>()[0]), here.data<double>()[1]};
   if (!std::isfinite(report.gradient_norm) || !std::isfinite(report.penalty))
@@ -101,7 +105,22 @@ void Sgd::set_penalty(EwcPenalty penalty) {
 }
 
 StepReport Sgd::step(double rate) {
-  const StepReport report = measure(*parameters_, penalized_ ? &penalty_ : nullptr, sums_, steps_ + 1);
+  measure();
+  const StepReport made = report();
+  apply(rate);
+  advance();
+  return made;
+}
+
+void Sgd::measure() {
+  measure_gradients(*parameters_, penalized_ ? &penalty_ : nullptr, sums_);
+}
+
+StepReport Sgd::report() const {
+  return read_report(*parameters_, sums_, steps_ + 1);
+}
+
+void Sgd::apply(double rate) {
   for (Parameter* parameter : parameters_->trainable()) {
     kernels::SgdUpdateArgs args;
     args.theta = parameter->value;
@@ -116,10 +135,12 @@ StepReport Sgd::step(double rate) {
       args.max_norm = options_.max_norm;
     }
     kernels::sgd_update(parameters_->device(), args);
-    parameter->changed();
   }
+}
+
+void Sgd::advance() {
+  parameters_->changed();
   ++steps_;
-  return report;
 }
 
 std::map<std::string, Tensor> Sgd::state() const {
@@ -148,7 +169,8 @@ Adam::Adam(ParameterList& parameters, const AdamOptions& options)
       sums_(parameters.device(), DType::kF64, {2}, "optimizer") {}
 
 StepReport Adam::step(double rate) {
-  const StepReport report = measure(*parameters_, nullptr, sums_, steps_ + 1);
+  measure_gradients(*parameters_, nullptr, sums_);
+  const StepReport report = read_report(*parameters_, sums_, steps_ + 1);
   ++steps_;
   for (Parameter* parameter : parameters_->trainable()) {
     kernels::adam_update(parameters_->device(),

@@ -50,6 +50,18 @@ class Sgd {
   /// then as before.
   StepReport step(double rate);
 
+  // The parts of a step, for a device that replays them (kernels/tensor/repeated_work.h): work for the device
+  // alone, and what the host does.
+
+  /// Gives the device the penalty's gradient and the sums of norm and penalty.
+  void measure();
+  /// Waits for what `measure` gave. Throws as `step` does.
+  [[nodiscard]] StepReport report() const;
+  /// Gives the device the update of every parameter. The first step's differs from the others'.
+  void apply(double rate);
+  /// The step is made: counts it, and marks the parameters as changed.
+  void advance();
+
   [[nodiscard]] int64_t steps() const { return steps_; }
   /// What a checkpoint holds beside the parameters: velocities by name.
   [[nodiscard]] std::map<std::string, Tensor> state() const;

@@ -2,8 +2,8 @@
 # gpu.sh: everything that only a machine with a GPU can show, in one command and under nine minutes (docs/GPU.md).
 #
 #   tools/gpu.sh                            builds the preset `cuda` here, for this machine's GPU, then runs it
-#   tools/gpu.sh --binaries DIR             takes conformance, gpu_selfcheck, bench_resnet, bench_knn and panda from DIR (built elsewhere with the
-#                                           preset `cuda-static`: they need nothing but glibc and the driver)
+#   tools/gpu.sh --binaries DIR             takes conformance, gpu_selfcheck, bench_resnet, bench_training, bench_knn and panda from DIR (built elsewhere
+#                                           with the preset `cuda-static`: they need nothing but glibc and the driver)
 #   --out DIR       where summary.json, log.txt and the steps' own files go (default out/gpu)
 #   --seconds N     the time for everything (default 520)
 #   --skip A,B      leaves out steps; their names are in the table
@@ -83,7 +83,7 @@ build() {
     arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
     [ "$arch" != 90 ] || arch=90a
     cmake --preset cuda -DPANDA_CUDA_LINEINFO=ON ${arch:+-DPANDA_CUDA_ARCHITECTURES=${arch}-real} &&
-        cmake --build --preset cuda --target panda conformance gpu_selfcheck bench_resnet bench_knn
+        cmake --build --preset cuda --target panda conformance gpu_selfcheck bench_resnet bench_training bench_knn
 }
 
 sanitize() { # tool filter
@@ -108,6 +108,19 @@ warpgroup() {
     PANDA_KNN_TILES=warpgroup conformance '*knn_gallery*/cuda_f32:*kmeans*/cuda_f32'
 }
 
+training() {
+    has_torch || { echo "no PyTorch with a GPU on this machine"; return 77; }
+    python3 bench/peers/training_cuda_torch.py --program "$binaries/bench_training" --output "$out/training.json" --seconds 100
+}
+
+# The same program, with a tiny network on the emulator and PyTorch on the CPU: whether it works, no figures.
+training_dry() {
+    python3 -c 'from importlib.util import find_spec; import sys; sys.exit(not all(map(find_spec, ("torch", "torchvision", "safetensors"))))' ||
+        { echo "no PyTorch on this machine"; return 77; }
+    python3 bench/peers/training_cuda_torch.py --program "$binaries/bench_training" --output "$out/training.json" --device simt --torch-device cpu \
+        --engines native --precisions f32 --cases resnet18x0.125:step:2:32 --repetitions 1 --slice 0
+}
+
 bench() {
     has_torch || { echo "no PyTorch with a GPU on this machine"; return 77; }
     python3 bench/peers/resnet_cuda_torch.py --program "$binaries/bench_resnet" --output "$out/resnet.json" --seconds "$(($(left) - 15))"
@@ -122,7 +135,7 @@ gradcheck() { "$binaries/panda" -q gradcheck --device "$1" -o json >"$out/gradch
 # DN2 and SPADE from images to heat maps, with the network inside the program.
 demo() { "$binaries/panda" -q demo --device cuda --out "$out/demo" --force -o json >"$out/demo.json"; }
 
-export -f build sanitize has_torch is_sm90 warpgroup knn bench conformance gradcheck demo left
+export -f build sanitize has_torch is_sm90 warpgroup knn training training_dry bench conformance gradcheck demo left
 export out deadline
 
 # Where the compiled-in path is another machine's.
@@ -140,7 +153,7 @@ if [ -z "$binaries" ]; then
     step build 300 bash -c build
 fi
 export binaries
-for program in conformance gpu_selfcheck bench_resnet bench_knn panda; do
+for program in conformance gpu_selfcheck bench_resnet bench_training bench_knn panda; do
     [ -x "$binaries/$program" ] || { echo "gpu.sh: no $binaries/$program" >&2; exit 2; }
 done
 
@@ -150,6 +163,7 @@ if [ "$dry" = yes ]; then
     step gradcheck 60 bash -c 'gradcheck simt'
     step conformance 120 bash -c 'conformance "Coverage.*:*misaligned*simt_fifo_f32:*empty*simt_fifo_f32" "$out/conformance.json"'
     step bench 20 python3 -c 'import ast, sys; [ast.parse(open(f"bench/peers/{name}_cuda_torch.py").read()) for name in ("knn", "resnet")]; print("parses")'
+    step training 120 bash -c training_dry
 else
     step info 30 "$binaries/panda" --device cuda info
     step selfcheck 60 "$binaries/gpu_selfcheck" --device cuda --json "$out/selfcheck.json"
@@ -166,6 +180,7 @@ else
     step synccheck 40 bash -c 'sanitize synccheck "$small"'
     step warpgroup 30 bash -c warpgroup
     step knn 130 bash -c knn
+    step training 130 bash -c training
     step bench "$(($(left) - 5))" bash -c bench
 fi
 
@@ -174,6 +189,7 @@ echo
 printf '%-12s %-6s %7s  %s\n' step result seconds note
 for i in "${!names[@]}"; do printf '%-12s %-6s %7s  %s\n' "${names[$i]}" "${results[$i]}" "${times[$i]}" "${notes[$i]}"; done
 [ ! -f "$out/knn.json" ] || grep -E '^knn [^ ]*' "$log"
+[ ! -f "$out/training.json" ] || grep -E '^training [^ ]* +(step|plain) ' "$log"
 [ ! -f "$out/resnet.json" ] || grep -E '^(resnet|wide_resnet)[^ ]* +(f32|tf32|f16|bf16) batch' "$log"
 
 json_text() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }

@@ -98,8 +98,8 @@ Variable compactness(const Variable& x, const ConstTensorView& center, double sc
   return losses;
 }
 
-double total(const Variable& losses) {
-  const Tensor rows = clone_to(losses.view(), host());
+double total(const ConstTensorView& losses) {
+  const Tensor rows = clone_to(losses, host());
   double sum = 0;
   for (int64_t n = 0; n < rows.numel(); ++n)
     sum += rows.dtype() == DType::kF64 ? rows.data<double>()[n] : double{rows.data<float>()[n]};

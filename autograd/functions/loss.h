@@ -17,6 +17,9 @@ namespace panda::autograd {
 [[nodiscard]] Variable compactness(const Variable& x, const ConstTensorView& center, double scale = 1);
 
 /// The sum of a loss's rows, in f64.
-[[nodiscard]] double total(const Variable& losses);
+[[nodiscard]] double total(const ConstTensorView& losses);
+[[nodiscard]] inline double total(const Variable& losses) {
+  return total(losses.view());
+}
 
 }  // namespace panda::autograd

@@ -58,10 +58,13 @@ def set_precision(precision):
 
 
 def interleaved(contenders, arguments):
-    """Median and least seconds per pass of each, in turns; the number of passes is set by the slowest's first run."""
-    for contender in contenders.values():
-        contender.seconds(3)  # first run, recording, algorithm search
-    passes = max(1, min(100, int(arguments.slice / max(contender.seconds(2) / 2 for contender in contenders.values()))))
+    """Median and least seconds per pass of each, in turns; the number of passes is set by the slowest's first run. With a slice of 0 it is one
+    pass, the first: a check of the program, no figure."""
+    passes = 1
+    if arguments.slice > 0:
+        for contender in contenders.values():
+            contender.seconds(3)  # first run, recording, algorithm search
+        passes = max(1, min(100, int(arguments.slice / max(contender.seconds(2) / 2 for contender in contenders.values()))))
     times = {name: [] for name in contenders}
     for _ in range(arguments.repetitions):
         for name, contender in contenders.items():

@@ -4,7 +4,7 @@
 Modes: "plain" is forward, backward and SGD of the whole network, batch norms in evaluation mode; "step" is PANDA's step (layer3 and layer4 trained,
 compactness loss, EWC, clip, SGD), ours from what layer2 gave, computed once, PyTorch's from the images, as the official code does; "pretrain" is a
 step of training from scratch (batch statistics, cross-entropy, SGD). "resnet18x0.5" is ResNet-18 with half the channels. Before anything is timed,
-the first gradients of both are compared with PyTorch's in f64, on four images. Memory: each alone in a process of its own, three steps; what it
+the first gradients of both (of PANDA's step: before they are clipped) are compared with PyTorch's in f64, on four images. Memory: each alone in a process of its own, three steps; what it
 grew by after network and images were there, and the whole process.
 
   training_torch.py --program build/release/bin/bench_training --output bench/results/<machine>/<date>-<commit>-training.json
@@ -69,22 +69,25 @@ class Peer:
             trunk = self.trunk(images)
         return m.fc(torch.flatten(m.avgpool(m.layer4(m.layer3(trunk))), 1))
 
-    def run(self, images):
+    def backward(self, images):
         self.optimizer.zero_grad()
         out = self.features(images)
         if self.mode == "pretrain":
-            loss = torch.nn.functional.cross_entropy(out, torch.arange(len(out)) % out.shape[1])
+            loss = torch.nn.functional.cross_entropy(out, torch.arange(len(out), device=out.device) % out.shape[1])
         else:
             loss = out.square().mean()
         if self.mode == "step":
             loss = loss + 0.5e4 * sum(((p - a) ** 2).sum() for p, a in zip(self.parameters, self.anchor))
         loss.backward()
+
+    def run(self, images):
+        self.backward(images)
         if self.mode == "step":
             torch.nn.utils.clip_grad_norm_(self.parameters, 1e-3)
         self.optimizer.step()
 
     def gradient(self):
-        return dict(self.model.named_parameters())["layer4.0.conv1.weight"].grad.numpy()
+        return dict(self.model.named_parameters())["layer4.0.conv1.weight"].grad.cpu().numpy()
 
 
 def status_bytes(field):
@@ -138,8 +141,8 @@ def verify(model, name, mode, ours, images, folder):
     ours.ask("run " + mode)
     ours.ask("write " + os.path.join(folder, "output.npy"))
     exact, single = Peer(model.double(), mode), Peer(model.float(), mode)
-    exact.run(few.double())
-    single.run(few)
+    exact.backward(few.double())
+    single.backward(few)
     errors = {"ours": relative_error(np.load(os.path.join(folder, "output.npy")), exact.gradient()),
               "torch": relative_error(single.gradient(), exact.gradient())}
     if not errors["ours"] < 3e-3:
@@ -155,7 +158,7 @@ def measure(name, mode, batch, extent, arguments, folder):
     safetensors.torch.save_file(state, weights)
     ours = Ours(arguments.program, weights, arguments.threads)
     images = torch.randn(batch, 3, extent, extent, generator=torch.Generator().manual_seed(2))
-    errors = None if mode == "step" else verify(model, name, mode, ours, images, folder)  # a step's gradient is clipped in place by PyTorch
+    errors = verify(model, name, mode, ours, images, folder)
     input_path = os.path.join(folder, "input.npy")
     np.save(input_path, images.numpy())
     ours.ask("input " + input_path)

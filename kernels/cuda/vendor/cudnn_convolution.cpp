@@ -23,6 +23,44 @@ std::array<int64_t, 4> channels_last_strides(const std::array<int64_t, 4>& e) {
   return {e[1] * e[2] * e[3], 1, e[1] * e[3], e[1]};
 }
 
+/// What cuDNN calls one of the three operations and its parts.
+struct ConvolutionNames {
+  cudnnBackendDescriptorType_t operation;
+  cudnnBackendAttributeName_t convolution, x, filter, y, alpha, beta;
+};
+
+const ConvolutionNames& names_of(ConvolutionResult result) {
+  static constexpr ConvolutionNames kOutput = {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA};
+  static constexpr ConvolutionNames kInput = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+                                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                                              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA};
+  static constexpr ConvolutionNames kFilter = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA};
+  switch (result) {
+    case ConvolutionResult::kInputGradient:
+      return kInput;
+    case ConvolutionResult::kFilterGradient:
+      return kFilter;
+    default:
+      return kOutput;
+  }
+}
+
 class GraphBuilder {
  public:
   explicit GraphBuilder(const CudnnApi& api) : api_(api) {
@@ -44,7 +82,9 @@ class GraphBuilder {
     return graph_.descriptors.size() - 1;
   }
 
-  void convolution(const Conv2dGeometry& g, size_t x, size_t filter, size_t y) {
+  /// Gives the one of x, filter and y that `result` says, from the others.
+  void convolution(ConvolutionResult result, const Conv2dGeometry& g, size_t x, size_t filter, size_t y) {
+    const ConvolutionNames& names = names_of(result);
     BackendDescriptor& operator_descriptor = add(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
     const cudnnDataType_t sums = CUDNN_DATA_FLOAT;
     const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
@@ -61,15 +101,15 @@ class GraphBuilder {
     operator_descriptor.set(CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, dilations);
     operator_descriptor.finalize();
     const size_t operator_index = graph_.descriptors.size() - 1;
-    BackendDescriptor& operation = add(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+    BackendDescriptor& operation = add(names.operation);
     const float one = 1;
     const float zero = 0;
-    operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, at(operator_index));
-    operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, at(x));
-    operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, at(filter));
-    operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, at(y));
-    operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1, &one);
-    operation.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1, &zero);
+    operation.set(names.convolution, at(operator_index));
+    operation.set(names.x, at(x));
+    operation.set(names.filter, at(filter));
+    operation.set(names.y, at(y));
+    operation.set(names.alpha, CUDNN_TYPE_FLOAT, 1, &one);
+    operation.set(names.beta, CUDNN_TYPE_FLOAT, 1, &zero);
     finish(operation);
   }
 
@@ -123,15 +163,15 @@ std::array<int64_t, 20> ConvolutionShape::key() const {
           geometry.stride_w,
           geometry.pad_h,
           geometry.pad_w,
-          static_cast<int64_t>(x_dtype),
-          static_cast<int64_t>(y_dtype),
+          static_cast<int64_t>(operand_dtype),
+          static_cast<int64_t>(result_dtype),
           static_cast<int64_t>(residual_dtype),
           bias,
           residual,
           relu,
           y[2],
           y[3],
-          0};
+          static_cast<int64_t>(result)};
 }
 
 BackendDescriptor::BackendDescriptor(const CudnnApi& api, cudnnBackendDescriptorType_t type) : api_(&api) {
@@ -167,18 +207,27 @@ OperationGraph describe_convolution(const CudnnApi& api, const ConvolutionShape&
   GraphBuilder graph(api);
   const std::array<int64_t, 4> y_extents = extents_of(shape.y);
   const int64_t channels = shape.y[1];
-  const size_t x = graph.tensor(kX, extents_of(shape.x), shape.x_dtype, false);
-  const size_t filter = graph.tensor(kFilter, {channels, shape.x[1], shape.r, shape.s}, shape.x_dtype, false);
+  const auto dtype = [&](ConvolutionResult tensor) {
+    return tensor == shape.result ? shape.result_dtype : shape.operand_dtype;
+  };
+  const size_t x = graph.tensor(kX, extents_of(shape.x), dtype(ConvolutionResult::kInputGradient), false);
+  const size_t filter = graph.tensor(kFilter, {channels, shape.x[1], shape.r, shape.s},
+                                     dtype(ConvolutionResult::kFilterGradient), false);
+  if (shape.result != ConvolutionResult::kOutput) {
+    const size_t y = graph.tensor(kY, y_extents, shape.operand_dtype, false);
+    graph.convolution(shape.result, shape.geometry, x, filter, y);
+    return graph.take();
+  }
   // The chain conv -> + residual -> + bias -> relu: each stage that is there, the last into y, the others
   // into f32 that lives in registers alone.
   int stages = 1 + (shape.residual ? 1 : 0) + (shape.bias ? 1 : 0) + (shape.relu ? 1 : 0);
   int64_t next_virtual = kFirstVirtual;
   const auto stage_output = [&] {
-    return --stages == 0 ? graph.tensor(kY, y_extents, shape.y_dtype, false)
+    return --stages == 0 ? graph.tensor(kY, y_extents, shape.result_dtype, false)
                          : graph.tensor(next_virtual++, y_extents, DType::kF32, true);
   };
   size_t value = stage_output();
-  graph.convolution(shape.geometry, x, filter, value);
+  graph.convolution(shape.result, shape.geometry, x, filter, value);
   if (shape.residual) {
     const size_t residual = graph.tensor(kResidual, y_extents, shape.residual_dtype, false);
     const size_t sum = stage_output();
@@ -293,8 +342,7 @@ const ConvolutionPlans::Plan* ConvolutionPlans::find(const ConvolutionShape& sha
   return entry->second.get();
 }
 
-void ConvolutionPlans::run(const Plan& plan, const void* x, const void* filter, const void* bias,
-                           const void* residual, void* y) {
+void ConvolutionPlans::run(const Plan& plan, const Places& places) {
   const Tensor workspace(device_, DType::kU8, {plan.workspace_bytes}, "cuDNN workspace");
   std::vector<int64_t> ids;
   std::vector<void*> pointers;
@@ -303,11 +351,11 @@ void ConvolutionPlans::run(const Plan& plan, const void* x, const void* filter, 
     ids.push_back(id);
     pointers.push_back(const_cast<void*>(pointer));
   };
-  bind(kX, x);
-  bind(kFilter, filter);
-  bind(kBias, bias);
-  bind(kResidual, residual);
-  bind(kY, y);
+  bind(kX, places.x);
+  bind(kFilter, places.filter);
+  bind(kBias, places.bias);
+  bind(kResidual, places.residual);
+  bind(kY, places.y);
   void* scratch = workspace.view().raw();
   BackendDescriptor pack(dnn_.api(), CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   const auto count = static_cast<int64_t>(ids.size());
@@ -328,8 +376,8 @@ ConvolutionShape shape_of(const CudaDevice& gpu, const Conv2dForwardArgs& args) 
       .r = filter.r,
       .s = filter.s,
       .geometry = filter.geometry,
-      .x_dtype = activation_dtype(gpu.precision()),
-      .y_dtype = args.y.dtype(),
+      .operand_dtype = activation_dtype(gpu.precision()),
+      .result_dtype = args.y.dtype(),
       .residual_dtype = args.residual.present() ? args.residual.dtype() : DType::kF32,
       .bias = args.bias.present(),
       .residual = args.residual.present(),
@@ -337,13 +385,13 @@ ConvolutionShape shape_of(const CudaDevice& gpu, const Conv2dForwardArgs& args) 
   };
 }
 
+}  // namespace
+
 bool usable_as_is(const ConstTensorView& view) {
   return view.layout() == Layout::kChannelsLast &&
          reinterpret_cast<uintptr_t>(view.raw()) % static_cast<uintptr_t>(kTensorAlignment) == 0;
 }
 
-/// `view`, or where cuDNN cannot take it a copy that it can: channels-last, aligned, of `dtype`. The copy is
-/// `holder`'s.
 ConstTensorView operand(CudaDevice& device, const ConstTensorView& view, DType dtype, Tensor& holder) {
   if (usable_as_is(view) && view.dtype() == dtype) return view;
   holder = Tensor(device, dtype, view.shape(), "cuDNN operand", Layout::kChannelsLast);
@@ -351,7 +399,13 @@ ConstTensorView operand(CudaDevice& device, const ConstTensorView& view, DType d
   return holder;
 }
 
-}  // namespace
+void pack_filter(CudaDevice& device, const ConstTensorView& filter, Tensor& packed) {
+  const DType dtype = activation_dtype(device.precision());
+  const bool fits = packed.present() && packed.layout() == Layout::kChannelsLast && packed.dtype() == dtype &&
+                    packed.shape() == filter.shape();
+  if (!fits) packed = Tensor(device, dtype, filter.shape(), "filter", Layout::kChannelsLast);
+  convert(device, {filter, packed.view()});
+}
 
 void conv2d_prepare_filter_cudnn(Device& device, const Conv2dPrepareFilterArgs& args) {
   CudaDevice& gpu = cuda_device(device);
@@ -365,11 +419,7 @@ void conv2d_prepare_filter_cudnn(Device& device, const Conv2dPrepareFilterArgs& 
     prepared.fallback = std::move(fallback);
   }
   prepared.algorithm = kCudnnAlgorithm;
-  const DType dtype = activation_dtype(gpu.precision());
-  const bool fits = prepared.packed.present() && prepared.packed.layout() == Layout::kChannelsLast &&
-                    prepared.packed.dtype() == dtype && prepared.packed.shape() == args.filter.shape();
-  if (!fits) prepared.packed = Tensor(gpu, dtype, args.filter.shape(), "filter", Layout::kChannelsLast);
-  convert(gpu, {args.filter, prepared.packed.view()});
+  pack_filter(gpu, args.filter, prepared.packed);
 }
 
 int64_t conv2d_forward_workspace_cudnn(Device& device, const Conv2dForwardArgs& args) {
@@ -378,7 +428,7 @@ int64_t conv2d_forward_workspace_cudnn(Device& device, const Conv2dForwardArgs& 
   const ConvolutionPlans::Plan* plan = gpu.vendor().dnn().convolutions().find(shape);
   if (plan == nullptr) return 0;
   int64_t bytes = plan->workspace_bytes;
-  if (!usable_as_is(args.x)) bytes += args.x.numel() * dtype_bytes(shape.x_dtype);
+  if (!usable_as_is(args.x)) bytes += args.x.numel() * dtype_bytes(shape.operand_dtype);
   if (shape.residual && !usable_as_is(args.residual)) bytes += args.residual.bytes();
   if (!usable_as_is(args.y)) bytes += args.y.bytes();
   return bytes;
@@ -406,7 +456,7 @@ void conv2d_forward_cudnn(Device& device, const Conv2dForwardArgs& args) {
   Tensor bias_copy;
   Tensor residual_copy;
   Tensor y_copy;
-  const ConstTensorView x = operand(gpu, args.x, shape.x_dtype, x_copy);
+  const ConstTensorView x = operand(gpu, args.x, shape.operand_dtype, x_copy);
   ConstTensorView residual;
   if (shape.residual) residual = operand(gpu, args.residual, shape.residual_dtype, residual_copy);
   ConstTensorView bias = args.bias;
@@ -419,8 +469,8 @@ void conv2d_forward_cudnn(Device& device, const Conv2dForwardArgs& args) {
     y_copy = Tensor(gpu, y.dtype(), y.shape(), "cuDNN result", Layout::kChannelsLast);
     y = y_copy;
   }
-  plans.run(*plan, x.raw(), filter.packed.view().raw(), shape.bias ? bias.raw() : nullptr,
-            shape.residual ? residual.raw() : nullptr, y.raw());
+  plans.run(*plan, {x.raw(), filter.packed.view().raw(), y.raw(), shape.bias ? bias.raw() : nullptr,
+                    shape.residual ? residual.raw() : nullptr});
   if (y_copy.present()) convert(gpu, {y_copy, args.y});
 }
 

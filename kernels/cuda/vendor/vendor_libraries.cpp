@@ -19,14 +19,6 @@ namespace panda::kernels::cuda::vendor {
 
 namespace {
 
-/// What the library declined goes to the engine's own kernel.
-template <typename Args>
-void run_native(const char* name, void (*entry)(Device&, const Args&), Device& device, const Args& args) {
-  if (entry == nullptr)
-    throw Unsupported(text(name, ": device ", device.name(), " has neither a native nor a vendor kernel"));
-  entry(device, args);
-}
-
 void gemm_cublas(Device& device, const GemmArgs& args) {
   if (!cuda_device(device).vendor().blas().multiply(args, {}))
     run_native("gemm", native_kernels().gemm, device, args);
@@ -102,6 +94,9 @@ void VendorLibraries::override_kernels(KernelTable& table) const {
     table.conv2d_prepare_filter = conv2d_prepare_filter_cudnn;
     table.conv2d_forward = conv2d_forward_cudnn;
     table.conv2d_forward_workspace = conv2d_forward_workspace_cudnn;
+    table.conv2d_prepare_transposed_filter = conv2d_prepare_transposed_filter_cudnn;
+    table.conv2d_backward_input = conv2d_backward_input_cudnn;
+    table.conv2d_backward_filter = conv2d_backward_filter_cudnn;
     table.max_pool2d_forward = max_pool2d_forward_cudnn;
     table.avg_pool2d_forward = avg_pool2d_forward_cudnn;
     table.softmax_forward = softmax_forward_cudnn;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/kernel_table.h"
+#include "kernels/tensor/error.h"
 
 namespace panda::kernels::cuda {
 class CudaDevice;
@@ -21,6 +22,14 @@ namespace panda::kernels::cuda::vendor {
 
 class CublasLt;
 class Cudnn;
+
+/// What a library declined goes to the engine's own kernel.
+template <typename Args>
+void run_native(const char* name, void (*entry)(Device&, const Args&), Device& device, const Args& args) {
+  if (entry == nullptr)
+    throw Unsupported(text(name, ": device ", device.name(), " has neither a native nor a vendor kernel"));
+  entry(device, args);
+}
 
 class VendorLibraries {
  public:

@@ -401,6 +401,7 @@ TEST_F(AdaptedFitTest, LeaveOneOutVarianceAndItsGradientAreThoseOfTheDefinition)
   minibatch.auxiliary = {0, 4};  // of which only the number and the labels are looked at
   minibatch.rows = trunk.rows({1, 5, 7, 9, 2, 3});
   const auto objective = method.objective(network, Tensor());
+  objective->begin(*device, minibatch);
   std::vector<double> logits;
   const auto loss = [&](bool gradients) {
     autograd::Workspace workspace(*device);

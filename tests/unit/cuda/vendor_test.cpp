@@ -59,7 +59,24 @@ TEST(VendorLibraries, EachThatCannotServeIsOneLineAndItsKernelsStayNative) {
   EXPECT_EQ(missing.size(), size_t{2} - (blas ? 1 : 0) - (dnn ? 1 : 0));
   EXPECT_EQ(table.gemm != kernels::cuda::native_kernels().gemm, blas);
   EXPECT_EQ(table.conv2d_forward != kernels::cuda::native_kernels().conv2d_forward, dnn);
+  EXPECT_EQ(table.conv2d_prepare_transposed_filter !=
+                kernels::cuda::native_kernels().conv2d_prepare_transposed_filter,
+            dnn);
+  EXPECT_EQ(table.conv2d_backward_input != kernels::cuda::native_kernels().conv2d_backward_input, dnn);
+  EXPECT_EQ(table.conv2d_backward_filter != kernels::cuda::native_kernels().conv2d_backward_filter, dnn);
   EXPECT_EQ(table.knn_search, kernels::cuda::native_kernels().knn_search);
+}
+
+TEST(VendorLibraries, WhatNeitherEngineHasIsOneLine) {
+  reset_fake_gpu();
+  kernels::cuda::CudaDevice device(0, Precision::kF32, 1, false, fake_runtime());
+  void (*const none)(Device&, const kernels::Conv2dBackwardInputArgs&) = nullptr;
+  try {
+    kernels::cuda::vendor::run_native("conv2d_backward_input", none, device, {});
+    FAIL();
+  } catch (const Unsupported& error) {
+    EXPECT_STREQ(error.what(), "conv2d_backward_input: device cuda has neither a native nor a vendor kernel");
+  }
 }
 
 // cuDNN checks every operation of a graph when it is finalized, and needs no GPU for that.
@@ -73,13 +90,14 @@ TEST(CudnnConvolution, CudnnAcceptsEveryFormOfTheGraph) {
   api.load(library);
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     for (int form = 0; form < 8; ++form) {
-      const vendor::ConvolutionShape shape{.x = {2, 64, 14, 13},
+      const vendor::ConvolutionShape shape{.result = vendor::ConvolutionResult::kOutput,
+                                           .x = {2, 64, 14, 13},
                                            .y = {2, 32, 7, 7},
                                            .r = 3,
                                            .s = 3,
                                            .geometry = {2, 2, 1, 1},
-                                           .x_dtype = dtype,
-                                           .y_dtype = dtype,
+                                           .operand_dtype = dtype,
+                                           .result_dtype = dtype,
                                            .residual_dtype = dtype,
                                            .bias = (form & 1) != 0,
                                            .residual = (form & 2) != 0,
@@ -89,9 +107,49 @@ TEST(CudnnConvolution, CudnnAcceptsEveryFormOfTheGraph) {
     }
   }
   // It does check: this y has a row too many.
-  const vendor::ConvolutionShape wrong{
-      .x = {2, 64, 14, 13}, .y = {2, 32, 8, 7}, .r = 3, .s = 3, .geometry = {2, 2, 1, 1}};
+  const vendor::ConvolutionShape wrong{.result = vendor::ConvolutionResult::kOutput,
+                                       .x = {2, 64, 14, 13},
+                                       .y = {2, 32, 8, 7},
+                                       .r = 3,
+                                       .s = 3,
+                                       .geometry = {2, 2, 1, 1}};
   EXPECT_THROW((void)vendor::describe_convolution(api, wrong), DeviceError);
+#else
+  GTEST_SKIP() << "this build was made without cuDNN's headers";
+#endif
+}
+
+TEST(CudnnConvolution, CudnnAcceptsBothGradientsInEveryPrecision) {
+#if PANDA_WITH_CUDNN
+  namespace vendor = kernels::cuda::vendor;
+  const std::string reason = problem_with("libcudnn.so.9");
+  if (!reason.empty()) GTEST_SKIP() << reason;
+  const DynamicLibrary library("libcudnn.so.9");
+  vendor::CudnnApi api;
+  api.load(library);
+  for (const auto gradient :
+       {vendor::ConvolutionResult::kInputGradient, vendor::ConvolutionResult::kFilterGradient}) {
+    vendor::ConvolutionShape shape{.result = gradient,
+                                   .x = {2, 64, 14, 13},
+                                   .y = {2, 32, 7, 7},
+                                   .r = 3,
+                                   .s = 3,
+                                   .geometry = {2, 2, 1, 1}};
+    for (const DType operand : {DType::kF32, DType::kF16, DType::kBF16}) {
+      for (const DType result : {DType::kF32, operand}) {
+        shape.operand_dtype = operand;
+        shape.result_dtype = result;
+        EXPECT_EQ(vendor::describe_convolution(api, shape).operations.size(), size_t{1});
+      }
+    }
+    // The filter's gradient and the input's are three shapes as any convolution has them, and no others.
+    shape.y = {2, 32, 8, 7};
+    EXPECT_THROW((void)vendor::describe_convolution(api, shape), DeviceError);
+    // Forward and gradients of one layer have plans of their own.
+    vendor::ConvolutionShape forward = shape;
+    forward.result = vendor::ConvolutionResult::kOutput;
+    EXPECT_NE(forward.key(), shape.key());
+  }
 #else
   GTEST_SKIP() << "this build was made without cuDNN's headers";
 #endif
