@@ -121,15 +121,23 @@ Tensor PixelGallery::read(int64_t begin, int64_t end) const {
   return rows;
 }
 
+ConstTensorView PixelGallery::rows(int64_t begin, int64_t end, Tensor& owner) const {
+  const int64_t first = begin / pixels_;
+  if (resident()) {
+    const Block& block = blocks_[static_cast<size_t>(first / images_per_block_)];
+    const int64_t before = block.images.begin * pixels_;
+    if (end <= block.images.end * pixels_) return block.rows.view().rows(begin - before, end - before);
+  }
+  owner = read(first, ceil_div(end, pixels_));
+  return owner.view().rows(begin - first * pixels_, end - first * pixels_);
+}
+
 PixelGallery PixelGallery::clustered(int64_t clusters, uint64_t seed, Progress* progress) const {
   kernels::KmeansPoints points;
   points.n = images_ * pixels_;
   points.d = width_;
-  points.read = [this](int64_t begin, int64_t end, Tensor& owner) -> ConstTensorView {
-    const int64_t first = begin / pixels_;
-    owner = read(first, ceil_div(end, pixels_));
-    return owner.view().rows(begin - first * pixels_, end - first * pixels_);
-  };
+  points.part_bytes = checked_mul(checked_mul(images_per_block_, pixels_), width_ * 4);  // a block each
+  points.read = [this](int64_t begin, int64_t end, Tensor& owner) { return rows(begin, end, owner); };
   const kernels::KmeansResult result =
       kernels::kmeans(*device_, points, {.k = clusters, .seed = seed}, progress);
   PixelGallery gallery(*device_, 1, clusters, width_);

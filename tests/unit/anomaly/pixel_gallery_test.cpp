@@ -177,5 +177,27 @@ TEST(PixelGallery, ReadsBackWhatWasSet) {
   EXPECT_THROW(static_cast<void>(gallery.read(3, kImages + 1)), InvalidArgument);
 }
 
+TEST(PixelGallery, GivesAnyRunOfPixelsAndCopiesOnlyAcrossBlocks) {
+  const auto device = kernels::make_device({"cpu", 0, ""});
+  const Tensor rows = features(kImages, 1, 2);
+  const PixelGallery galleries[] = {in_memory(*device, rows, false),
+                                    on_disk(*device, rows, 2 * kPixels * kWidth * 4)};
+  int64_t copies = 0;
+  for (const PixelGallery& gallery : galleries) {
+    for (const int64_t begin : {0L, 1L, 49L, 50L, 149L, 700L}) {
+      for (const int64_t count : {1L, 49L, 50L, 51L, 150L, 300L}) {
+        Tensor owner;
+        const ConstTensorView found = gallery.rows(begin, begin + count, owner);
+        ASSERT_EQ(found.shape(), (Shape{count, kWidth}));
+        EXPECT_TRUE(std::equal(found.data<float>(), found.data<float>() + found.numel(),
+                               rows.data<float>() + begin * kWidth))
+            << begin << " " << count;
+        copies += &gallery == galleries && owner.present() ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_TRUE(copies > 0 && copies < 18) << copies;
+}
+
 }  // namespace
 }  // namespace panda::anomaly
