@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "data/image_decode.h"
@@ -133,6 +134,31 @@ TEST_F(TilingCommand, NamesATrainingImageOfAnotherSize) {
   words[3] = path("mixed");
   expect_refused(words, "b.png: a picture of 80 x 64, but ");
 }
+
+#ifndef __SANITIZE_ADDRESS__  // which reserves more addresses than any limit allows
+TEST_F(TilingCommand, SaysSoWhenAPictureDoesNotFitIntoMemory) {
+  make_directories(path("large/train/good"));
+  make_directories(path("large/test/good"));
+  const std::string file = path("large/train/good/a.png");
+  data::write_png(file, data::Image(2400, 3000, 3));
+  std::filesystem::copy(file, path("large/train/good/b.png"));
+  std::filesystem::copy(file, path("large/test/good/c.png"));
+  Words words = fit("spade", {"--no-crop", "--resize", "0", "--threads", "2"});
+  words[3] = path("large");
+  words[8] = path("large.panda");
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit small{rlim_t{400} << 20, before.rlim_max};
+  ::setrlimit(RLIMIT_AS, &small);
+  const Outcome outcome = run_panda_command(words);
+  ::setrlimit(RLIMIT_AS, &before);
+  EXPECT_EQ(outcome.exit_code, 3) << outcome.standard_error;
+  EXPECT_EQ(outcome.error_lines(), 1) << outcome.standard_error;
+  EXPECT_NE(outcome.standard_error.find("out of memory: cannot allocate "), std::string::npos)
+      << outcome.standard_error;
+  EXPECT_FALSE(path_exists(path("large.panda")));
+}
+#endif
 
 }  // namespace
 }  // namespace panda::test
