@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "kernels/device_registry.h"
 #include "kernels/tensor/random.h"
@@ -154,6 +157,29 @@ TEST(PixelGallery, FindsAtTheSamePlaceWhatASearchOfThatPlaceFinds) {
   Found found(2 * kPixels, kK);
   const PixelQuery few[] = {{queries, {{0, 2}}, found.distances, found.indices}};
   EXPECT_THROW(galleries[0].search_same_place(few, kK), InvalidArgument);
+}
+
+TEST(PixelGallery, GivesTheSameOnADeviceWithMemoryOfItsOwn) {
+  constexpr int64_t kFew = 6;
+  const Tensor rows = features(kFew, 1, 2);
+  const Tensor queries = features(1, 1, 3);
+  const auto results_on = [&](const char* name) {
+    const auto device = kernels::make_device({name, 1, ""});
+    EXPECT_EQ(device->host_accessible(), std::string(name) == "cpu");
+    PixelGallery gallery(*device, kFew, kPixels, kWidth);
+    gallery.set(0, rows);
+    Found nearest(kPixels, 2);
+    Found same_place(kPixels, 2);
+    const PixelQuery query[] = {{queries, {{0, kFew}}, nearest.distances, nearest.indices}};
+    const PixelQuery place[] = {{queries, {{0, kFew}}, same_place.distances, same_place.indices}};
+    gallery.search(query, 2);
+    gallery.search_same_place(place, 2);
+    const Tensor centers = gallery.clustered(3, 1, nullptr).read(0, 1);
+    const std::vector<float> center_list(centers.data<float>(), centers.data<float>() + centers.numel());
+    return std::tuple(nearest.distance_list(), nearest.index_list(), same_place.distance_list(),
+                      same_place.index_list(), center_list);
+  };
+  EXPECT_EQ(results_on("simt"), results_on("cpu"));
 }
 
 TEST(PixelGallery, HoldsPreparedBlocksInMemoryAlone) {
