@@ -60,8 +60,8 @@ class PixelGallery {
   [[nodiscard]] int64_t prepared_bytes() const;
   /// A copy of the features of images [begin, end) on the host: f32 (end - begin) * pixels, d.
   [[nodiscard]] Tensor read(int64_t begin, int64_t end) const;
-  /// Pixels [begin, end) of all images one after another, f32 end - begin, d: where they lie if that is in one
-  /// piece, else a copy on the host that `owner` holds.
+  /// Pixels [begin, end) of all images one after another, f32 end - begin, d: where they lie if that is in
+  /// one piece, else a copy on the host that `owner` holds.
   [[nodiscard]] ConstTensorView rows(int64_t begin, int64_t end, Tensor& owner) const;
 
   /// A gallery of `clusters` K-means centers of these pixels (kernels/kmeans.h), in memory and prepared.

@@ -17,7 +17,8 @@ TEST(AxisTicks, StepIsRoundAndCutsTheRangeIntoFewParts) {
     EXPECT_LE(range / step, 6 * (1 + 1e-12)) << range;
     EXPECT_GE(range / step, 2) << range;  // 5 / 2, less at most a rounding
     const double digit = step / std::pow(10, std::floor(std::log10(step) + 1e-9));
-    EXPECT_TRUE(std::abs(digit - 1) < 1e-9 || std::abs(digit - 2) < 1e-9 || std::abs(digit - 5) < 1e-9) << step;
+    EXPECT_TRUE(std::abs(digit - 1) < 1e-9 || std::abs(digit - 2) < 1e-9 || std::abs(digit - 5) < 1e-9)
+        << step;
   }
 }
 
