@@ -11,7 +11,8 @@ CpuDevice::CpuDevice(int thread_count, Isa isa, bool tiles)
       micro_(micro_kernels(isa)),
       exact_(exact_kernels(isa)),
       knn_(knn_kernels(isa)),
-      amx_(tiles ? amx_kernels(isa) : nullptr) {}
+      amx_(tiles ? amx_kernels(isa) : nullptr),
+      knn_tiles_(tiles ? knn_tile_kernels(isa) : nullptr) {}
 
 std::string CpuDevice::description() const {
   return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ",

@@ -28,6 +28,7 @@ class CpuDevice final : public HostMemoryDevice {
   [[nodiscard]] const KnnKernels& knn() const { return knn_; }
   /// Null where there are none.
   [[nodiscard]] const AmxKernels* amx() const { return amx_; }
+  [[nodiscard]] const KnnTileKernels* knn_tiles() const { return knn_tiles_; }
   [[nodiscard]] ScratchCache& scratch() { return scratch_; }
 
  private:
@@ -37,6 +38,7 @@ class CpuDevice final : public HostMemoryDevice {
   const ExactKernels& exact_;
   const KnnKernels& knn_;
   const AmxKernels* amx_;
+  const KnnTileKernels* knn_tiles_;
   ScratchCache scratch_{*this};
 };
 

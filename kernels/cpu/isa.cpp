@@ -88,17 +88,17 @@ const KnnKernels& knn_kernels(Isa isa) {
   return baseline::kKnnKernels;
 }
 
-#if defined(__x86_64__) && defined(__linux__)
 namespace {
 
-bool may_use_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+bool ask_for_amx() {
   if (supported_isas().back() != Isa::kAvx512) return false;
-  // GCC 12 does not name these for __builtin_cpu_supports: AMX-BF16 and AMX-TILE, AVX512-BF16.
+  // GCC 12 does not name these for __builtin_cpu_supports: AMX-BF16, AMX-TILE and AMX-INT8, AVX512-BF16.
   unsigned a = 0;
   unsigned b = 0;
   unsigned c = 0;
   unsigned d = 0;
-  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 22 & 1) == 0 || (d >> 24 & 1) == 0) return false;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 22 & 1) == 0 || (d >> 24 & 3) != 3) return false;
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || (a >> 5 & 1) == 0) return false;
   // Linux gives a process the tiles' registers (8 KiB a thread) when it asks, and refuses where it does not
   // know them.
@@ -107,16 +107,34 @@ bool may_use_amx() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
+#endif
+
+/// Asks once.
+bool may_use_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  static const bool may = ask_for_amx();
+  return may;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 const AmxKernels* amx_kernels(Isa isa) {
-  static const bool may = may_use_amx();
-  return isa == Isa::kAvx512 && may ? &amx::kAmxKernels : nullptr;
-}
-#else
-const AmxKernels* amx_kernels(Isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512 && may_use_amx()) return &amx::kAmxKernels;
+#endif
+  static_cast<void>(isa);
   return nullptr;
 }
+
+const KnnTileKernels* knn_tile_kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512 && may_use_amx()) return &amx::kKnnTileKernels;
 #endif
+  static_cast<void>(isa);
+  return nullptr;
+}
 
 }  // namespace panda::kernels::cpu

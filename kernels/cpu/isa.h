@@ -22,6 +22,7 @@ struct MicroKernels;
 struct ExactKernels;
 struct KnnKernels;
 struct AmxKernels;
+struct KnnTileKernels;
 /// The inner loops of a supported set (kernels/cpu/simd/micro_kernels.h).
 [[nodiscard]] const MicroKernels& micro_kernels(Isa isa);
 [[nodiscard]] const ExactKernels& exact_kernels(Isa isa);
@@ -31,8 +32,9 @@ struct AmxKernels;
 /// 8- and 16-bit dot products (Cascade Lake and later, Zen 4 and later), on top of kAvx512.
 [[nodiscard]] bool has_avx512_vnni();
 
-/// Tiles of bf16 (Sapphire Rapids and later), on top of kAvx512: null if the processor has none, or the
-/// operating system does not give them to this process.
+/// Tiles of bf16 and of 8-bit codes (Sapphire Rapids and later), on top of kAvx512: null if the processor has
+/// none, or the operating system does not give them to this process.
 [[nodiscard]] const AmxKernels* amx_kernels(Isa isa);
+[[nodiscard]] const KnnTileKernels* knn_tile_kernels(Isa isa);
 
 }  // namespace panda::kernels::cpu

@@ -34,14 +34,33 @@ KnnFilter available_filter(const CpuDevice& device, KnnFilter wanted, int64_t d)
   return d == 0 || d > kMaxFloatDimensions ? KnnFilter::kNone : wanted;
 }
 
-KnnCode code_of(KnnFilter filter) {
+KnnCode code_of(const CpuDevice& device, KnnFilter filter) {
   if (filter == KnnFilter::kInt8) return KnnCode::kI8;
-  return filter == KnnFilter::kInt16 ? KnnCode::kI16 : KnnCode::kF32;
+  if (filter != KnnFilter::kInt16) return KnnCode::kF32;
+  return device.knn_tiles() != nullptr ? KnnCode::kI8Pair : KnnCode::kI16;
 }
 
-int64_t codes_per_group(KnnCode code) {
-  if (code == KnnCode::kI8) return 4;
-  return code == KnnCode::kI16 ? 2 : 1;
+int64_t groups_of(KnnCode code, int64_t d) {
+  if (code == KnnCode::kI8Pair) return 2 * ceil_div(d, 4);
+  return ceil_div(d, code == KnnCode::kI8 ? 4 : code == KnnCode::kI16 ? 2 : 1);
+}
+
+bool of_bytes(KnnCode code) {
+  return code == KnnCode::kI8 || code == KnnCode::kI8Pair;
+}
+
+/// i16 codes become the bytes of KnnCode::kI8Pair, both signed.
+void split_codes(char* codes, int64_t groups) {
+  for (int64_t at = 0; at < groups * 4; at += 8) {
+    int16_t whole[4];
+    int8_t bytes[8];
+    std::memcpy(whole, codes + at, 8);
+    for (int j = 0; j < 4; ++j) {
+      bytes[4 + j] = static_cast<int8_t>(whole[j]);
+      bytes[j] = static_cast<int8_t>((whole[j] - bytes[4 + j]) >> 8);
+    }
+    std::memcpy(codes + at, bytes, 8);
+  }
 }
 
 }  // namespace
@@ -86,7 +105,7 @@ double knn_norm(const CpuDevice& device, const float* x, int64_t d, double* wide
 double knn_scale(KnnCode code, double largest, double norm, int64_t d) {
   if (largest == 0) return 1;
   if (code == KnnCode::kI8) return largest / 127;
-  if (code == KnnCode::kI16) {
+  if (code == KnnCode::kI16 || code == KnnCode::kI8Pair) {
     // |codes| <= 2^14.5, half a unit per component included: products of two such vectors stay below 2^29.
     const double room = 23170 - 0.5 * std::sqrt(static_cast<double>(d)) - 1;
     return std::max(largest / 32767, norm / room);
@@ -99,7 +118,8 @@ double knn_scale(KnnCode code, double largest, double norm, int64_t d) {
 KnnCoded knn_encode(const CpuDevice& device, KnnFilter filter, KnnCode code, const double* y, double scale,
                     int64_t d, int64_t groups, char* codes) {
   const KnnKernels& kernels = device.knn();
-  std::memset(codes + groups * 4 - 4, 0, 4);
+  const int64_t last = code == KnnCode::kI8Pair ? 8 : 4;
+  std::memset(codes + groups * 4 - last, 0, static_cast<size_t>(last));
   kernels.encode_row(code, y, 1 / scale, d, codes);
   if (filter == KnnFilter::kF16 || filter == KnnFilter::kBF16) {
     auto* values = reinterpret_cast<float*>(codes);
@@ -109,8 +129,21 @@ KnnCoded knn_encode(const CpuDevice& device, KnnFilter filter, KnnCode code, con
   }
   double squares = 0;
   const double error = kernels.code_error(code, y, scale, codes, d, &squares);
+  if (code == KnnCode::kI8Pair) split_codes(codes, groups);
   const double up = 1 + knn_eta(d);
   return {std::sqrt(error) * up, std::sqrt(squares) * scale * up};
+}
+
+int32_t knn_code_bias(KnnCode code, const char* codes, int64_t groups) {
+  if (!of_bytes(code)) return 0;
+  // Added to every byte of the gallery: 128, to a pair 256 * 128 + 128.
+  uint32_t sums[2] = {};
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int j = 0; j < 4; ++j)
+      sums[g % 2] += static_cast<uint32_t>(int32_t{static_cast<int8_t>(codes[g * 4 + j])});
+  }
+  const uint32_t bias = code == KnnCode::kI8 ? 128 * (sums[0] + sums[1]) : 32896 * (256 * sums[0] + sums[1]);
+  return static_cast<int32_t>(bias);
 }
 
 void throw_not_finite(const char* kernel, const char* name, const KnnRows& rows, int64_t row,
@@ -127,7 +160,7 @@ void throw_not_finite(const char* kernel, const char* name, const KnnRows& rows,
 CpuKnnIndex::CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, const char* kernel,
                          int64_t first_row, bool few_searches)
     : metric_(args.metric), automatic_(args.filter == KnnFilter::kAuto), rows_(device, args.rows) {
-  set_filter(available_filter(device, args.filter, d()));
+  set_filter(device, available_filter(device, args.filter, d()));
   check_rows(device, kernel, first_row);
   if (filter_ == KnnFilter::kNone || size() == 0) return;
   whole_numbers_ = rows_.dtype() == DType::kU8 && metric_ == KnnMetric::kL2 && code_ == KnnCode::kI8;
@@ -135,7 +168,7 @@ CpuKnnIndex::CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, c
   encode(device);
   if (automatic_ && code_ == KnnCode::kI8 && !whole_numbers_ && !few_searches &&
       !knn_eight_bits_pay(device, *this)) {
-    set_filter(KnnFilter::kInt16);
+    set_filter(device, KnnFilter::kInt16);
     encode(device);
   }
   if (automatic_ && code_ == KnnCode::kI8 && !whole_numbers_ && !few_searches && size() <= kMaxFineRows &&
@@ -145,10 +178,10 @@ CpuKnnIndex::CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, c
   }
 }
 
-void CpuKnnIndex::set_filter(KnnFilter filter) {
+void CpuKnnIndex::set_filter(const CpuDevice& device, KnnFilter filter) {
   filter_ = filter;
-  code_ = code_of(filter);
-  groups_ = ceil_div(d(), codes_per_group(code_));
+  code_ = code_of(device, filter);
+  groups_ = groups_of(code_, d());
 }
 
 int64_t CpuKnnIndex::bytes() const {
@@ -207,7 +240,9 @@ void CpuKnnIndex::find_center() {
 }
 
 void CpuKnnIndex::encode(CpuDevice& device) {
-  codes_ = Tensor(device, DType::kU8, {panels(), panel_bytes()}, "knn gallery");
+  // Tiles read beyond a panel (KnnTileKernels).
+  const int64_t beyond = (knn_tiled_step(code_) - 1) * kKnnPanel * 4;
+  codes_ = Tensor(device, DType::kU8, {panels() * panel_bytes() + beyond}, "knn gallery");
   const Shape padded{panels() * kKnnPanel};
   for (Tensor* tensor : {&c_, &e_, &n_}) *tensor = Tensor(device, DType::kF64, padded, "knn gallery");
   panel_bounds_.resize(static_cast<size_t>(panels()));
@@ -239,8 +274,8 @@ void CpuKnnIndex::encode_panel(const CpuDevice& device, int64_t p, double* cente
   bounds = {whole_numbers_ ? 1.0 : knn_scale(code_, largest, longest, d()), 0, 0};
   uint8_t* panel_codes = codes_.data<uint8_t>() + p * panel_bytes();
   // Codes of value 0, for lanes without a vector.
-  std::memset(panel_codes, code_ == KnnCode::kI8 ? 128 : 0, static_cast<size_t>(panel_bytes()));
-  const uint32_t flip = code_ == KnnCode::kI8 ? 0x80808080u : 0;
+  std::memset(panel_codes, of_bytes(code_) ? 128 : 0, static_cast<size_t>(panel_bytes()));
+  const uint32_t flip = of_bytes(code_) ? 0x80808080u : 0;
   for (int64_t i = 0; i < kKnnPanel; ++i) {
     const int64_t row = p * kKnnPanel + i;
     if (i >= count) {

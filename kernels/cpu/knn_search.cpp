@@ -50,6 +50,9 @@ constexpr int64_t kTrialQueries = 8;
 constexpr int64_t kTrialGallery = 4096;
 constexpr int64_t kTrialNeighbours = 3;
 
+/// Queries from which on tiles of 8-bit codes are full enough.
+constexpr int64_t kFewestTiledQueries = 8;
+
 // Cycles as measured on Sapphire Rapids.
 /// Per pair that a filter cannot discard.
 double cycles_per_hit(double width) {
@@ -60,6 +63,19 @@ double expected_hits(double wanted, double rows) {
   return 1.5 * wanted * (1 + std::log(rows / wanted));
 }
 
+/// What products of codes take: cycles per component of a pair, and per pair for its threshold.
+struct ProductCycles {
+  double eight_bits;
+  double sixteen_bits;
+  double pair;
+};
+constexpr ProductCycles kVectorCycles = {1.0 / 128, 1.0 / 64, 1};
+constexpr ProductCycles kTileCycles = {1.0 / 450, 1.0 / 130, 0.35};
+
+const ProductCycles& product_cycles(const CpuDevice& device, int64_t nq) {
+  return device.knn_tiles() != nullptr && nq >= kFewestTiledQueries ? kTileCycles : kVectorCycles;
+}
+
 /// Cycles per query of the three ways (8-bit codes). A filter cannot discard much of a gallery of which much
 /// is wanted: every row counts until k are seen.
 struct KnnCycles {
@@ -67,11 +83,11 @@ struct KnnCycles {
   double table;
   double exact;
 };
-KnnCycles expected_cycles(int64_t k, int64_t nb, int64_t d) {
+KnnCycles expected_cycles(const ProductCycles& cycles, int64_t k, int64_t nb, int64_t d) {
   const auto rows = static_cast<double>(nb);
   const auto width = static_cast<double>(d);
   const auto wanted = static_cast<double>(k);
-  const double products = rows * (width / 128 + 1);
+  const double products = rows * (width * cycles.eight_bits + cycles.pair);
   const double measured = wanted * 0.25 * width;
   const double hits = expected_hits(wanted, rows);
   return {products + hits * cycles_per_hit(width) + measured,
@@ -79,23 +95,41 @@ KnnCycles expected_cycles(int64_t k, int64_t nb, int64_t d) {
           rows * (0.2 * width + 6) + hits * 30};
 }
 
-/// 16-bit products cost rows * d / 128 cycles more, and spare about 1.5 k f32 distances of d / 4 each: they
-/// pay from k = rows / 48 on.
-const CpuKnnIndex& index_for(const KnnSearchPlan& plan) {
+/// 16-bit products cost more, and spare about 1.5 k f32 distances of d / 4 cycles each.
+const CpuKnnIndex& index_for(const CpuDevice& device, const KnnSearchPlan& plan) {
   const CpuKnnIndex* fine = plan.index->fine();
-  return fine != nullptr && plan.k > fine->size() / 48 ? *fine : *plan.index;
+  if (fine == nullptr) return *plan.index;
+  const ProductCycles& cycles = product_cycles(device, plan.queries.count());
+  const double more = static_cast<double>(fine->size()) * (cycles.sixteen_bits - cycles.eight_bits);
+  return static_cast<double>(plan.k) * 1.5 / 4 > more ? *fine : *plan.index;
 }
 
 int64_t align(int64_t bytes) {
   return round_up(bytes, 64);
 }
 
+/// A thread's use of the tiles.
+class TilesInUse {
+ public:
+  TilesInUse(const KnnTileKernels* tiles, int64_t queries) : tiles_(tiles) {
+    if (tiles_ != nullptr) tiles_->begin(queries);
+  }
+  ~TilesInUse() {
+    if (tiles_ != nullptr) tiles_->end();
+  }
+  TilesInUse(const TilesInUse&) = delete;
+  TilesInUse& operator=(const TilesInUse&) = delete;
+
+ private:
+  const KnnTileKernels* tiles_;
+};
+
 }  // namespace
 
 KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
     : device_(device),
       plan_(plan),
-      index_(index_for(plan)),
+      index_(index_for(device, plan)),
       kernels_(device.knn()),
       nq_(plan.queries.count()),
       nb_(index_.size()),
@@ -106,31 +140,44 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
       factor_(l2_ ? 2 : 1),
       filter_(index_.filter() != KnnFilter::kNone) {
   if (!filter_) return;
-  const KnnCycles cycles = expected_cycles(plan_.k, nb_, d_);
+  if (index_.code() == KnnCode::kI8Pair || (index_.code() == KnnCode::kI8 && nq_ >= kFewestTiledQueries))
+    tiles_ = device.knn_tiles();
+  const KnnCycles cycles = expected_cycles(product_cycles(device, nq_), plan_.k, nb_, d_);
   if (plan_.index->automatic() && cycles.exact < std::min(cycles.filter, cycles.table)) {
     filter_ = false;
     return;
   }
   const int64_t rows = index_.panels() * kKnnPanel;
   if (plan_.filter_trial || cycles.table >= cycles.filter ||
-      rows * 4 * std::min(nq_, kernels_.max_tile) > kTableBytes)
+      rows * 4 * std::min(nq_, tiles_ != nullptr ? kKnnTiledQueries : kernels_.max_tile) > kTableBytes)
     return;
   table_rows_ = rows;
   if (thread_bytes(1) > plan_.workspace_bytes / device_.threads().thread_count()) table_rows_ = 0;
 }
 
-int64_t KnnSearch::thread_bytes(int64_t block) const {
-  const int64_t capacity = KnnCandidates::capacity(plan_.k);
-  const int64_t per_query =
-      4 * 8 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 2 * 4 +
-      static_cast<int64_t>(sizeof(KnnCandidates)) + checked_mul(capacity, sizeof(KnnCandidate)) +
-      KnnCandidates::bound_count(plan_.k) * 8 + kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) +
-      index_.groups() * 4 + table_rows_ * 4;
+/// A query's codes, zeros at the end included.
+int64_t KnnSearch::code_bytes() const {
+  return (tiles_ != nullptr ? round_up(index_.groups(), knn_tiled_step(index_.code())) : index_.groups()) * 4;
+}
+
+int64_t KnnSearch::query_bytes() const {
+  return 4 * 8 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 2 * 4 +
+         static_cast<int64_t>(sizeof(KnnCandidates)) +
+         checked_mul(KnnCandidates::capacity(plan_.k), sizeof(KnnCandidate)) +
+         KnnCandidates::bound_count(plan_.k) * 8 + kKnnPanel * static_cast<int64_t>(sizeof(KnnHit)) +
+         code_bytes() + (tiles_ != nullptr ? kKnnPanel * 4 : 0) + table_rows_ * 4;
+}
+
+int64_t KnnSearch::fixed_bytes() const {
   const int64_t table = table_rows_ * (2 * 8 + static_cast<int64_t>(sizeof(KnnCandidate)));
-  const int64_t fixed = table + std::max(capacity, table_rows_) * 8 +
-                        (1 + kExactQueries + kExactRows) * d16_ * 8 + kExactQueries * kExactRows * 8 +
-                        (kMeasuredTogether + 2) * d16_ * 4;
-  return checked_add(checked_mul(per_query, block), fixed + 28 * 64);
+  const int64_t unfilled = tiles_ != nullptr ? kKnnTiledQueries * (code_bytes() + kKnnPanel * 4) : 0;
+  return table + unfilled + std::max(KnnCandidates::capacity(plan_.k), table_rows_) * 8 +
+         (1 + kExactQueries + kExactRows) * d16_ * 8 + kExactQueries * kExactRows * 8 +
+         (kMeasuredTogether + 2) * d16_ * 4 + code_bytes() + 29 * 64;
+}
+
+int64_t KnnSearch::thread_bytes(int64_t block) const {
+  return checked_add(checked_mul(query_bytes(), block), fixed_bytes());
 }
 
 KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
@@ -157,8 +204,9 @@ KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
   take(m.distances, kExactQueries * kExactRows);
   take(m.query, d16_);
   take(m.buffers, kMeasuredTogether * d16_);
-  take(m.row_codes, d16_ * 4);
-  take(m.codes, block * index_.groups() * 4);
+  take(m.row_codes, std::max(d16_ * 4, code_bytes()));
+  take(m.codes, (tiles_ != nullptr ? round_up(block, kKnnTiledQueries) : block) * code_bytes());
+  take(m.sums, tiles_ != nullptr ? round_up(block, kKnnTiledQueries) * kKnnPanel : 0);
   take(m.words, block * table_rows_);
   take(m.lows, table_rows_);
   take(m.highs, table_rows_);
@@ -173,11 +221,11 @@ KnnBlockShape KnnSearch::choose_shape() const {
   PANDA_CHECK(least <= budget, plan_.kernel, ": a workspace of ", plan_.workspace_bytes, " bytes for ",
               threads, " threads, expected at least ", checked_mul(least, threads), " bytes for k=", plan_.k,
               " and d=", d_);
-  const int64_t per_query = thread_bytes(2) - least;
-  int64_t most = std::min(kMaxBlock, (budget - least) / per_query + 1);
-  if (filter_) most = std::min(most, std::max(kernels_.max_tile, kBlockBytes / (index_.groups() * 4)));
+  const int64_t tile = tiles_ != nullptr ? kKnnTiledQueries : kernels_.max_tile;
+  int64_t most = std::min(kMaxBlock, (budget - least) / query_bytes() + 1);
+  if (filter_) most = std::min(most, std::max(tile, kBlockBytes / code_bytes()));
   if (filter_ && nb_ * index_.groups() * 4 <= kCachedCodeBytes) most = std::min(most, kMaxCachedBlock);
-  if (table_rows_ > 0) most = std::min(most, std::max(kernels_.max_tile, kTableBytes / (table_rows_ * 4)));
+  if (table_rows_ > 0) most = std::min(most, std::max(tile, kTableBytes / (table_rows_ * 4)));
   if (!filter_) most = std::min(most, kExactQueries);
   // Blocks of equal size, as many as threads, or a multiple.
   int64_t blocks = ceil_div(nq_, most);
@@ -188,7 +236,7 @@ KnnBlockShape KnnSearch::choose_shape() const {
   int64_t parts = 1;
   if (worth_it && blocks < threads && !plan_.filter_trial) {
     // Halving the queries keeps the register tiles full only if there are enough of them.
-    if (nq_ >= threads * 4 * kernels_.max_tile) {
+    if (nq_ >= threads * 4 * tile) {
       blocks = threads;
     } else {
       parts = std::min(panels, ceil_div(threads, blocks));
@@ -261,23 +309,15 @@ double KnnSearch::encode_queries(const Item& item, const Memory& m) {
   }
   const bool whole = index_.whole_numbers() && plan_.queries.dtype() == DType::kU8;
   const double scale = whole ? 1 : knn_scale(index_.code(), largest, longest, d_);
-  const int64_t tile = std::min(kernels_.max_tile, count);
+  std::memset(m.row_codes, 0, static_cast<size_t>(code_bytes()));
   for (int64_t i = 0; i < count; ++i) {
     const float* q = query_row(order_[static_cast<size_t>(item.queries.begin + i)], m.buffers);
     double squares = 0;
     static_cast<void>(center_query(q, m.norms[i], m.centered, &squares));
     const KnnCoded coded =
         knn_encode(device_, index_.filter(), index_.code(), m.centered, scale, d_, groups, m.row_codes);
-    const int64_t first = i / tile * tile;
-    const int64_t in_tile = std::min(tile, count - first);
-    char* codes = m.codes + first * groups * 4 + (i - first) * 4;
-    for (int64_t g = 0; g < groups; ++g) std::memcpy(codes + g * in_tile * 4, m.row_codes + g * 4, 4);
-    m.bias[i] = 0;
-    if (index_.code() == KnnCode::kI8) {
-      int32_t sum = 0;
-      for (int64_t j = 0; j < d_; ++j) sum += reinterpret_cast<const int8_t*>(m.row_codes)[j];
-      m.bias[i] = 128 * sum;
-    }
+    place_codes(m, i, count);
+    m.bias[i] = knn_code_bias(index_.code(), m.row_codes, groups);
     const double norm = std::sqrt(squares) * (1 + eta_);
     const double length = l2_ ? norm + index_.center_norm() : norm;
     KnnQueryBounds& bounds = m.bounds[i];
@@ -299,6 +339,29 @@ double KnnSearch::encode_queries(const Item& item, const Memory& m) {
     m.epsilon[i] = bound * bounds.error;
   }
   return scale;
+}
+
+/// Row codes of query i of `count` to where the filter wants them.
+void KnnSearch::place_codes(const Memory& m, int64_t i, int64_t count) const {
+  const int64_t groups = index_.groups();
+  if (tiles_ != nullptr) {
+    const int64_t row = i % kKnnTiledQueries;
+    char* codes = m.codes + (i - row) * code_bytes() + row * kKnnTileRowBytes;
+    // The k-th group of each plane is the k-th of a tile's row.
+    const int64_t planes = index_.code() == KnnCode::kI8Pair ? 2 : 1;
+    for (int64_t step = 0; step < code_bytes(); step += planes * kKnnTileRowBytes) {
+      for (int64_t plane = 0; plane < planes; ++plane) {
+        for (int64_t k = 0; k < kKnnTileRowBytes / 4; ++k)
+          std::memcpy(codes + k * 4, m.row_codes + step + (k * planes + plane) * 4, 4);
+        codes += kKnnTiledQueries * kKnnTileRowBytes;
+      }
+    }
+    return;
+  }
+  const int64_t first = i / kernels_.max_tile * kernels_.max_tile;
+  const int64_t in_tile = std::min(kernels_.max_tile, count - first);
+  char* codes = m.codes + first * groups * 4 + (i - first) * 4;
+  for (int64_t g = 0; g < groups; ++g) std::memcpy(codes + g * in_tile * 4, m.row_codes + g * 4, 4);
 }
 
 /// theta's first term: tau - N, rounded up.
@@ -345,29 +408,30 @@ void KnnSearch::add_hits(const Item& item, const Memory& m, int64_t panel, doubl
 /// Returns the first panel that was not looked at: the filter was given up.
 int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics) {
   const int64_t count = item.queries.size();
+  const auto* const by_code = tiles_ != nullptr ? tiles_->filter : kernels_.filter;  // as in search_table
+  const auto filter = by_code[static_cast<int>(index_.code())];
   int64_t window = 0;
   for (int64_t p = item.panels.begin; p < item.panels.end; ++p) {
     if (p > item.panels.begin && (p - item.panels.begin) % kWindowPanels == 0) {
       if (window > count * kWindowPanels * kKnnPanel / 2) return p;
       window = 0;
     }
-    const int64_t found = kernels_.filter[static_cast<int>(index_.code())](
-        {.panel = index_.panel(p),
-         .queries = m.codes,
-         .groups = index_.groups(),
-         .query_count = count,
-         .tile = std::min(kernels_.max_tile, count),
-         .c = index_.c() + p * kKnnPanel,
-         .inverse = 1 / (factor_ * scale * index_.scale(p)),
-         .radius = index_.radius(p),
-         .reach = index_.reach(p),
-         .base = m.base,
-         .beta = m.beta,
-         .epsilon = m.epsilon,
-         .bias = m.bias,
-         .thresholds = m.thresholds,
-         .next_panel = p + 1 < item.panels.end ? index_.panel(p + 1) : nullptr,
-         .hits = m.hits});
+    const int64_t found = filter({.panel = index_.panel(p),
+                                  .queries = m.codes,
+                                  .groups = index_.groups(),
+                                  .query_count = count,
+                                  .c = index_.c() + p * kKnnPanel,
+                                  .inverse = 1 / (factor_ * scale * index_.scale(p)),
+                                  .radius = index_.radius(p),
+                                  .reach = index_.reach(p),
+                                  .base = m.base,
+                                  .beta = m.beta,
+                                  .epsilon = m.epsilon,
+                                  .bias = m.bias,
+                                  .thresholds = m.thresholds,
+                                  .sums = m.sums,
+                                  .next_panel = p + 1 < item.panels.end ? index_.panel(p + 1) : nullptr,
+                                  .hits = m.hits});
     window += found;
     statistics.kept_pairs += found;
     if (found > 0) add_hits(item, m, p, scale, found, statistics);
@@ -376,6 +440,7 @@ int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, 
 }
 
 void KnnSearch::search_item(const Item& item, const Memory& m, KnnStatistics& statistics) {
+  const TilesInUse tiles(tiles_, item.queries.size());
   if (table_rows_ > 0) return search_table(item, m, statistics);
   const int64_t count = item.queries.size();
   const int64_t capacity = KnnCandidates::capacity(plan_.k);
@@ -493,7 +558,8 @@ KnnStatistics search_some(CpuDevice& device, const KnnSearchPlan& plan, const st
 }  // namespace
 
 KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan) {
-  const KnnCycles cycles = expected_cycles(plan.k, plan.index->size(), plan.index->d());
+  const KnnCycles cycles = expected_cycles(product_cycles(device, plan.queries.count()), plan.k,
+                                           plan.index->size(), plan.index->d());
   if (!knn_nearest_pays(device, plan, std::min(cycles.filter, cycles.table)))
     return KnnSearch(device, plan).run();
   const std::vector<int64_t> unsure = knn_nearest_search(device, plan);
@@ -534,8 +600,9 @@ bool knn_eight_bits_pay(CpuDevice& device, const CpuKnnIndex& index) {
   const double hits = static_cast<double>(trial.kept_pairs) / kTrialQueries;
   // Until k rows are known, everything is kept: a panel more.
   const double excess = hits - expected_hits(kTrialNeighbours, rows) - kKnnPanel;
-  // The products of 16-bit codes take twice the time.
-  return excess * cycles_per_hit(width) <= rows * width / 128;
+  // Most searches are of more queries than a trial.
+  const ProductCycles& cycles = device.knn_tiles() != nullptr ? kTileCycles : kVectorCycles;
+  return excess * cycles_per_hit(width) <= rows * width * (cycles.sixteen_bits - cycles.eight_bits);
 }
 
 }  // namespace panda::kernels::cpu

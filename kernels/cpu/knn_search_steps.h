@@ -60,8 +60,9 @@ class KnnSearch {
     double* distances;   ///< exact blocks: kExactQueries * kExactRows
     float* query;        ///< d16
     float* buffers;      ///< kMeasuredTogether * d16
-    char* row_codes;
-    char* codes;
+    char* row_codes;     ///< of one query: at least code_bytes()
+    char* codes;         ///< of all, as the filter wants them
+    int32_t* sums;       ///< tiles only
     // Of a table only:
     int32_t* words;             ///< [query][table_rows_] products
     double* lows;               ///< table_rows_, of one query
@@ -74,6 +75,9 @@ class KnnSearch {
     int64_t part;
   };
 
+  [[nodiscard]] int64_t code_bytes() const;
+  [[nodiscard]] int64_t query_bytes() const;
+  [[nodiscard]] int64_t fixed_bytes() const;
   [[nodiscard]] int64_t thread_bytes(int64_t block) const;
   [[nodiscard]] Memory memory_at(char* base, int64_t block) const;
   [[nodiscard]] KnnBlockShape choose_shape() const;
@@ -84,6 +88,7 @@ class KnnSearch {
                            KnnStatistics& statistics);
   double center_query(const float* q, double norm, double* y, double* squares) const;
   double encode_queries(const Item& item, const Memory& m);
+  void place_codes(const Memory& m, int64_t i, int64_t count) const;
   void set_base(const Memory& m, int64_t i) const;
   int64_t walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics);
   void add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
@@ -113,6 +118,7 @@ class KnnSearch {
   const KnnSearchPlan& plan_;
   const CpuKnnIndex& index_;
   const KnnKernels& kernels_;
+  const KnnTileKernels* tiles_ = nullptr;  ///< that filter and products come from; else kernels_
   int64_t nq_;
   int64_t nb_;
   int64_t d_;

@@ -104,6 +104,7 @@ void encode_row(KnnCode code, const double* y, double inverse_scale, int64_t d, 
       for (int64_t i = 0; i < d; ++i)
         static_cast<float*>(codes)[i] = static_cast<float>(y[i] * inverse_scale);
       return;
+    case KnnCode::kI8Pair:  // as one number
     case KnnCode::kI16:
       for (int64_t i = 0; i < d; ++i)
         static_cast<int16_t*>(codes)[i] =
@@ -146,6 +147,7 @@ double code_error(KnnCode code, const double* y, double scale, const void* codes
   switch (code) {
     case KnnCode::kF32:
       return code_error_of(y, scale, static_cast<const float*>(codes), d, codes_squared);
+    case KnnCode::kI8Pair:
     case KnnCode::kI16:
       return code_error_of(y, scale, static_cast<const int16_t*>(codes), d, codes_squared);
     case KnnCode::kI8:

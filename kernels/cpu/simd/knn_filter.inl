@@ -166,44 +166,6 @@ __attribute__((noinline)) bool filter_tile(const char* panel, const char* querie
   { nullptr, F<C, 1>, F<C, 2>, F<C, 3>, F<C, 4>, F<C, 5>, F<C, 6> }
 #endif
 
-PANDA_INLINE double clamped(double value, double low, double high) {
-  value = value < low ? low : value;
-  return value > high ? high : value;
-}
-
-/// c * inverse, rounded down, and the thresholds, rounded up; both kept within ranges in which clamping keeps
-/// pairs and no sum overflows (docs/derivations/knn_certificate.md, "Thresholds").
-template <KnnCode kCode>
-PANDA_INLINE void make_thresholds(const KnnFilterArgs& a, int32_t* c) {
-  if (kCode == KnnCode::kF32) {
-    for (int j = 0; j < kKnnPanel; ++j) {
-      const double value = clamped(a.c[j] * a.inverse, 0, 1e37);
-      c[j] = __builtin_bit_cast(int32_t, static_cast<float>(value * (1 - 0x1p-22)));
-    }
-    float* thresholds = reinterpret_cast<float*>(a.thresholds);
-    for (int64_t i = 0; i < a.query_count; ++i) {
-      double value = (a.base[i] + (a.radius * a.beta[i] + a.reach * a.epsilon[i])) * a.inverse;
-      value = clamped(value, -1e37, 1e38);
-      value = value + __builtin_fabs(value) * 0x1p-22 + 0x1p-90;
-      thresholds[i] = static_cast<float>(value);
-    }
-  } else {
-    for (int j = 0; j < kKnnPanel; ++j) {
-      const double value = clamped(a.c[j] * a.inverse - 1, 0, 0x1p29 - 1);
-      c[j] = static_cast<int32_t>(value);
-    }
-    for (int64_t i = 0; i < a.query_count; ++i) {
-      double value = (a.base[i] + (a.radius * a.beta[i] + a.reach * a.epsilon[i])) * a.inverse;
-      value = clamped(value, -0x1p30, 0x1p30 - 8) + 3;
-      const auto whole = static_cast<int32_t>(value);
-      a.thresholds[i] =
-          kCode == KnnCode::kI8
-              ? static_cast<int32_t>(static_cast<uint32_t>(whole) - static_cast<uint32_t>(a.bias[i]))
-              : whole;
-    }
-  }
-}
-
 using FilterTile = bool (*)(const char*, const char*, int64_t, const int32_t*, const int32_t*, int, int32_t*,
                             int32_t*);
 
@@ -216,12 +178,12 @@ int64_t filter_panel(const KnnFilterArgs& a) {
   alignas(64) int32_t margins[kCode == KnnCode::kF32 ? kMaxTile * kKnnPanel : 1];
   make_thresholds<kCode>(a, c);
   const int32_t* kept = kCode == KnnCode::kF32 ? margins : products;
-  const int64_t tiles = (a.query_count + a.tile - 1) / a.tile;
+  const int64_t tiles = (a.query_count + kMaxTile - 1) / kMaxTile;
   const int64_t share = (a.groups * kKnnPanel * 4 / tiles + 63) / 64 * 64;
   int64_t hits = 0;
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    const int64_t first = tile * a.tile;
-    const int64_t count = first + a.tile < a.query_count ? a.tile : a.query_count - first;
+    const int64_t first = tile * kMaxTile;
+    const int64_t count = first + kMaxTile < a.query_count ? kMaxTile : a.query_count - first;
     if (a.next_panel != nullptr) {
       const char* next = static_cast<const char*>(a.next_panel) + tile * share;
       for (int64_t i = 0; i < share; i += 64) __builtin_prefetch(next + i, 0, 2);
@@ -284,8 +246,8 @@ template <KnnCode kCode>
 void panel_products(const KnnProductsArgs& a) {
   count_call();
   static constexpr ProductTile kProductTiles[kMaxTile + 1] = PANDA_TILES(product_tile, kCode);
-  for (int64_t first = 0; first < a.query_count; first += a.tile) {
-    const int64_t count = first + a.tile < a.query_count ? a.tile : a.query_count - first;
+  for (int64_t first = 0; first < a.query_count; first += kMaxTile) {
+    const int64_t count = first + kMaxTile < a.query_count ? kMaxTile : a.query_count - first;
     for (int lane = 0; lane < kKnnPanel; lane += 2 * kLanes) {
       kProductTiles[count](static_cast<const char*>(a.panel),
                            static_cast<const char*>(a.queries) + first * a.groups * 4, a.groups,

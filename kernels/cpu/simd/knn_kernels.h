@@ -9,10 +9,12 @@ namespace panda::kernels::cpu {
 /// Gallery vectors in a panel.
 constexpr int64_t kKnnPanel = 32;
 
-/// What codes are. Four bytes are a group: one f32, two i16 or four i8 dimensions. Gallery codes of kI8 are
-/// stored with 128 added (u8), as the multiply instruction wants them.
-enum class KnnCode { kF32, kI16, kI8 };
-constexpr int kKnnCodes = 3;
+/// What codes are. Four bytes are a group: one f32, two i16 or four i8 dimensions; of kI8Pair, i16 codes
+/// taken apart as 256 high + low, a group is the high bytes of four dimensions and the next one their low
+/// bytes. Bytes (kI8, kI8Pair) of a gallery are stored with 128 added (u8), as the multiply instruction wants
+/// them.
+enum class KnnCode { kF32, kI16, kI8, kI8Pair };
+constexpr int kKnnCodes = 4;
 
 /// A pair that the filter could not discard, with the product of its codes.
 struct KnnHit {
@@ -26,21 +28,20 @@ struct KnnHit {
 ///   theta = (base[query] + radius * beta[query] + reach * epsilon[query]) * inverse
 /// (and possibly a few more: everything is rounded towards keeping a pair). Integer codes: |product| < 2^29.
 struct KnnFilterArgs {
-  const void* panel;  ///< [groups][32] groups
-  const void*
-      queries;  ///< tiles of `tile` queries (the last may be smaller), each [groups][queries of the tile]
+  const void* panel;    ///< [groups][32] groups
+  const void* queries;  ///< as the kernel wants them (KnnKernels, KnnTileKernels)
   int64_t groups;
   int64_t query_count;
-  int64_t tile;            ///< at most max_tile
-  const double* c;         ///< 32; >= 0, infinite for a lane without a vector
-  double inverse;          ///< > 0
-  double radius;           ///< >= 0
-  double reach;            ///< >= 0
-  const double* base;      ///< per query; may be +infinity: keep everything
-  const double* beta;      ///< >= 0
-  const double* epsilon;   ///< >= 0
-  const int32_t* bias;     ///< per query: 128 times the sum of its codes (kI8)
-  int32_t* thresholds;     ///< room for query_count
+  const double* c;        ///< 32; >= 0, infinite for a lane without a vector
+  double inverse;         ///< > 0
+  double radius;          ///< >= 0
+  double reach;           ///< >= 0
+  const double* base;     ///< per query; may be +infinity: keep everything
+  const double* beta;     ///< >= 0
+  const double* epsilon;  ///< >= 0
+  const int32_t* bias;    ///< per query, what KnnCode's added 128s bring: see knn_code_bias
+  int32_t* thresholds;    ///< room for query_count
+  int32_t* sums;  ///< KnnTileKernels alone: room for 32 * query_count rounded up to 32, 64-byte aligned
   const void* next_panel;  ///< brought into the cache meanwhile; may be null
   KnnHit* hits;            ///< room for 32 * query_count
 };
@@ -51,8 +52,8 @@ struct KnnProductsArgs {
   const void* queries;  ///< as in KnnFilterArgs
   int64_t groups;
   int64_t query_count;
-  int64_t tile;         ///< at most max_tile
-  const int32_t* bias;  ///< per query: 128 times the sum of its codes (kI8), else 0
+  const int32_t* bias;  ///< as in KnnFilterArgs
+  int32_t* sums;        ///< as in KnnFilterArgs
   int64_t stride;       ///< words between two queries' products
   int32_t* words;       ///< [query_count][32]: i32, of kF32 the bits of f32
 };
@@ -80,7 +81,8 @@ struct KnnBoundsArgs {
 struct KnnKernels {
   const char* isa;  ///< "baseline", "avx2", "avx512", "avx512vnni"
   int64_t (*calls)();
-  /// Queries in the largest register tile.
+  /// Queries in the largest register tile. `queries` below are tiles of so many, the last one of what is
+  /// left, each [groups][queries of the tile].
   int64_t max_tile;
   /// By KnnCode; returns the number of hits. Null: not on this instruction set.
   int64_t (*filter[kKnnCodes])(const KnnFilterArgs& args);
@@ -101,11 +103,36 @@ struct KnnKernels {
   /// then the lanes).
   double (*center_row)(const float* x, const double* center, double factor, int64_t d, double* y,
                        double* sum_of_squares);
-  /// codes[i] = y[i] * inverse_scale, rounded to nearest and kept within the code's range.
+  /// codes[i] = y[i] * inverse_scale, rounded to nearest and kept within the code's range; pairs are still
+  /// one i16 here and in code_error.
   void (*encode_row)(KnnCode code, const double* y, double inverse_scale, int64_t d, void* codes);
   /// sum_i (y[i] - scale * codes[i])^2, and the sum of codes[i]^2.
   double (*code_error)(KnnCode code, const double* y, double scale, const void* codes, int64_t d,
                        double* codes_squared);
+};
+
+/// Queries in two tiles of AMX, and bytes of a query in one.
+constexpr int64_t kKnnTiledQueries = 32;
+constexpr int64_t kKnnTileRowBytes = 64;
+constexpr int64_t kKnnTileBytes = 1024;
+/// Groups of four bytes that a step along the depth takes
+constexpr int64_t knn_tiled_step(KnnCode code) {
+  return code == KnnCode::kI8Pair ? 32 : 16;
+}
+
+/// The same on AMX tiles, 8-bit codes and pairs of them. `queries` are blocks of 32, each [steps][2 tiles][16
+/// queries][64 bytes], of pairs [steps][high, low][2 tiles][16 queries][64 bytes]; 64-byte aligned, zeros
+/// after the last component; what lies in place of queries after the last one does not matter. A step less
+/// one group is read after a panel, whatever is there.
+struct KnnTileKernels {
+  int64_t (*calls)();
+  /// Around calls of the functions below with so many queries, on their thread: the tiles are configured, and
+  /// left again. Some 250 cycles.
+  void (*begin)(int64_t queries);
+  void (*end)();
+  /// By KnnCode; null for what is not of bytes.
+  int64_t (*filter[kKnnCodes])(const KnnFilterArgs& args);
+  void (*products[kKnnCodes])(const KnnProductsArgs& args);
 };
 
 namespace baseline {
@@ -119,6 +146,9 @@ extern const KnnKernels kKnnKernels;
 }
 namespace avx512vnni {
 extern const KnnKernels kKnnKernels;
+}
+namespace amx {
+extern const KnnTileKernels kKnnTileKernels;
 }
 
 }  // namespace panda::kernels::cpu

@@ -4,6 +4,7 @@ namespace {
 
 #include "kernels/cpu/simd/knn_bounds.inl"
 #include "kernels/cpu/simd/knn_codes.inl"
+#include "kernels/cpu/simd/knn_thresholds.inl"
 #include "kernels/cpu/simd/knn_filter.inl"
 
 int64_t calls() {

@@ -56,20 +56,27 @@ TEST(CpuIsa, OnlyTheForcedSetRuns) {
 }
 
 TEST(CpuIsa, TilesRunOnlyOnADeviceThatHasThem) {
-  const AmxKernels* const tiles = amx_kernels(supported_isas().back());
-  if (tiles == nullptr) GTEST_SKIP() << "no AMX here";
+  const AmxKernels* const nearest = amx_kernels(supported_isas().back());
+  const KnnTileKernels* const filters = knn_tile_kernels(supported_isas().back());
+  ASSERT_EQ(nearest == nullptr, filters == nullptr);
+  if (nearest == nullptr) GTEST_SKIP() << "no AMX here";
   const Tensor rows = on_device(reference_device(), {64, 64}, values(64 * 64, 1));
-  const Tensor indices(host(), DType::kI64, {64, 1}, "test");
   for (const Isa isa : supported_isas()) {
     for (const bool wanted : {true, false}) {
       CpuDevice device(1, isa, wanted);
       const bool expected = wanted && isa == Isa::kAvx512;
       EXPECT_EQ(device.amx() != nullptr, expected) << isa_name(isa);
       EXPECT_EQ(device.description().find("AMX") != std::string::npos, expected) << device.description();
-      const int64_t before = tiles->calls();
       const KnnGallery gallery(device, rows);
-      knn_gallery_search(device, {.queries = rows, .gallery = &gallery, .k = 1, .indices = indices});
-      EXPECT_EQ(tiles->calls() > before, expected) << device.description();
+      // The nearest takes its scores from them, more neighbours their filter.
+      for (const int64_t k : {1, 2}) {
+        const int64_t of_nearest = nearest->calls();
+        const int64_t of_filters = filters->calls();
+        const Tensor indices(host(), DType::kI64, {64, k}, "test");
+        knn_gallery_search(device, {.queries = rows, .gallery = &gallery, .k = k, .indices = indices});
+        EXPECT_EQ(nearest->calls() > of_nearest, expected && k == 1) << device.description();
+        EXPECT_EQ(filters->calls() > of_filters, expected && k == 2) << device.description();
+      }
     }
   }
 }

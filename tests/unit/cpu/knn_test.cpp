@@ -43,6 +43,37 @@ CpuDevice& best_device() {
   return device;
 }
 
+/// An instruction set, with AMX's tiles or without: each that this machine has.
+struct Instructions {
+  Isa isa;
+  bool tiles;
+  [[nodiscard]] std::string name() const { return text(isa_name(isa), tiles ? " with tiles" : ""); }
+};
+const std::vector<Instructions>& all_instructions() {
+  static const std::vector<Instructions> all = [] {
+    std::vector<Instructions> found;
+    for (const Isa isa : supported_isas()) {
+      found.push_back({isa, false});
+      if (knn_tile_kernels(isa) != nullptr) found.push_back({isa, true});
+    }
+    return found;
+  }();
+  return all;
+}
+
+/// The best instruction set, with and without tiles.
+const std::vector<std::unique_ptr<CpuDevice>>& best_devices() {
+  static const std::vector<std::unique_ptr<CpuDevice>> devices = [] {
+    std::vector<std::unique_ptr<CpuDevice>> made;
+    for (const Instructions& one : all_instructions()) {
+      if (one.isa == supported_isas().back())
+        made.push_back(std::make_unique<CpuDevice>(2, one.isa, one.tiles));
+    }
+    return made;
+  }();
+  return devices;
+}
+
 std::string name_of(Data data, int64_t d, int64_t k, KnnFilter filter) {
   return text("data ", static_cast<int>(data), " d=", d, " k=", k, " filter ", knn_filter_name(filter));
 }
@@ -57,10 +88,12 @@ void expect_exact(Data data, int64_t nq, int64_t nb, int64_t d, int64_t k,
   const ConstTensorView queries = all.view().rows(0, nq);
   const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
   const Answer expected = reference_answer(queries, rows, k, metric);
-  for (const KnnFilter filter : kFilters) {
-    EXPECT_TRUE(search(best_device(), queries, KnnGallery(best_device(), rows, metric, filter), k) ==
-                expected)
-        << name_of(data, d, k, filter) << " metric " << knn_metric_name(metric);
+  for (const auto& device : best_devices()) {
+    for (const KnnFilter filter : kFilters) {
+      EXPECT_TRUE(search(*device, queries, KnnGallery(*device, rows, metric, filter), k) == expected)
+          << device->description() << " " << name_of(data, d, k, filter) << " metric "
+          << knn_metric_name(metric);
+    }
   }
 }
 
@@ -74,6 +107,7 @@ TEST(CpuKnnCertificate, IsExactInEveryDimension) {
 TEST(CpuKnnCertificate, IsExactForEveryK) {
   for (const Data data : kAllKnnData) {
     for (const int64_t k : {1, 2, 10, 50, 64, 65, 1000, 1300}) expect_exact(data, 9, 1300, 17, k);
+    expect_exact(data, 40, 1300, 17, 10);
   }
 }
 
@@ -88,14 +122,15 @@ TEST(CpuKnnCertificate, IsExactForATableOfASmallGallery) {
   const Tensor rows = clone_to(all.view().rows(300, 1300), host());
   for (const int64_t k : {10, 70}) {
     const Answer expected = reference_answer(queries, rows, k, KnnMetric::kL2);
-    for (const Isa isa : supported_isas()) {
+    for (const Instructions& instructions : all_instructions()) {
       for (const int threads : {1, 3, 8}) {
-        CpuDevice device(threads, isa);
+        CpuDevice device(threads, instructions.isa, instructions.tiles);
         for (const KnnFilter filter : {KnnFilter::kAuto, KnnFilter::kInt16, KnnFilter::kF32}) {
           const KnnGallery gallery(device, rows, KnnMetric::kL2, filter);
           KnnStatistics statistics;
           EXPECT_TRUE(search(device, queries, gallery, k, &statistics) == expected)
-              << isa_name(isa) << " threads " << threads << " k=" << k << " " << knn_filter_name(filter);
+              << instructions.name() << " threads " << threads << " k=" << k << " "
+              << knn_filter_name(filter);
           if (gallery.index()->filter() == KnnFilter::kInt8) {
             // Where much is wanted, the 16-bit codes beside the 8-bit ones serve.
             EXPECT_EQ(statistics.filter, k == 70 ? KnnFilter::kInt16 : KnnFilter::kInt8);
@@ -138,15 +173,15 @@ TEST(CpuKnnCertificate, ManyVectorsMakeTheFilterWork) {
 }
 
 TEST(CpuKnnCertificate, TakesSixteenBitsWhereEightCannotTellVectorsApart) {
-  for (const Isa isa : supported_isas()) {
-    CpuDevice device(1, isa);
+  for (const Instructions& instructions : all_instructions()) {
+    CpuDevice device(1, instructions.isa, instructions.tiles);
     const Tensor spread = make_knn_data(Data::kNormal, 6000, 24, 5);
     const Tensor clusters = make_knn_data(Data::kClustered, 6000, 24, 5);
     const KnnFilter first = KnnGallery(device, spread).index()->filter();
-    EXPECT_EQ(KnnGallery(device, clusters).index()->filter(), KnnFilter::kInt16) << isa_name(isa);
+    EXPECT_EQ(KnnGallery(device, clusters).index()->filter(), KnnFilter::kInt16) << instructions.name();
     // Without 8-bit products there is nothing to choose.
     if (device.knn().filter[static_cast<int>(KnnCode::kI8)] != nullptr) {
-      EXPECT_EQ(first, KnnFilter::kInt8) << isa_name(isa);
+      EXPECT_EQ(first, KnnFilter::kInt8) << instructions.name();
     }
   }
 }
@@ -189,9 +224,9 @@ TEST(CpuKnnCertificate, HasTheSameBitsForAnyThreadsBatchTileWorkspaceAndInstruct
   const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
   const int64_t k = 6;
   const Answer expected = reference_answer(queries, rows, k, KnnMetric::kL2);
-  for (const Isa isa : supported_isas()) {
+  for (const Instructions& instructions : all_instructions()) {
     for (int threads = 1; threads <= 8; ++threads) {
-      CpuDevice device(threads, isa);
+      CpuDevice device(threads, instructions.isa, instructions.tiles);
       const KnnGallery gallery(device, rows);
       for (const int64_t batch : {int64_t{1}, int64_t{7}, int64_t{64}, nq}) {
         if (batch == 1 && threads > 2) continue;
@@ -201,13 +236,14 @@ TEST(CpuKnnCertificate, HasTheSameBitsForAnyThreadsBatchTileWorkspaceAndInstruct
           answer.indices.insert(answer.indices.end(), part.indices.begin(), part.indices.end());
           answer.distances.insert(answer.distances.end(), part.distances.begin(), part.distances.end());
         }
-        EXPECT_TRUE(answer == expected) << isa_name(isa) << " threads " << threads << " batch " << batch;
+        EXPECT_TRUE(answer == expected)
+            << instructions.name() << " threads " << threads << " batch " << batch;
       }
     }
-    CpuDevice device(2, isa);
+    CpuDevice device(2, instructions.isa, instructions.tiles);
     for (const int64_t workspace : {int64_t{200000}, int64_t{600000}, int64_t{1} << 30}) {
       EXPECT_TRUE(search(device, queries, KnnGallery(device, rows), k, nullptr, workspace) == expected)
-          << isa_name(isa) << " workspace " << workspace;
+          << instructions.name() << " workspace " << workspace;
     }
   }
 }
@@ -296,11 +332,11 @@ TEST(CpuKnnCertificate, ASmallerErrorBoundWouldBeWrong) {
   }
 }
 
-/// Every instruction set, and AVX-512 without the tiles that come with it where there are any.
+/// Every instruction set, with and without tiles.
 std::vector<std::unique_ptr<CpuDevice>> with_and_without_tiles() {
-  std::vector<std::unique_ptr<CpuDevice>> devices = all_devices();
-  if (devices.back()->amx() != nullptr)
-    devices.push_back(std::make_unique<CpuDevice>(2, supported_isas().back(), false));
+  std::vector<std::unique_ptr<CpuDevice>> devices;
+  for (const Instructions& one : all_instructions())
+    devices.push_back(std::make_unique<CpuDevice>(2, one.isa, one.tiles));
   return devices;
 }
 
