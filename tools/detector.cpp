@@ -156,7 +156,10 @@ void warn_skipped(Context& context, int64_t image_count, const std::vector<std::
 }
 
 std::string rate_text(int64_t images, double seconds) {
-  return seconds > 0 ? fixed_number(static_cast<double>(images) / seconds, 1) + " images/s" : "-";
+  if (!(seconds > 0)) return "-";
+  const double rate = static_cast<double>(images) / seconds;
+  // Of slow work the time says more.
+  return rate >= 0.1 ? fixed_number(rate, 1) + " images/s" : duration_text(1 / rate) + " an image";
 }
 
 }  // namespace panda::tools

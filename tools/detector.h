@@ -57,7 +57,7 @@ struct ChosenThreshold {
 /// A warning that names each image that was left out, at most ten of them.
 void warn_skipped(Context& context, int64_t image_count, const std::vector<std::string>& failures);
 
-/// 2.5 -> "2.5 images/s".
+/// "2.5 images/s"; "12.5 s an image" where that is slow.
 [[nodiscard]] std::string rate_text(int64_t images, double seconds);
 
 }  // namespace panda::tools

@@ -7,6 +7,7 @@
 
 #include "data/image_write.h"
 #include "kernels/tensor/error.h"
+#include "tools/detector.h"
 #include "tools/output.h"
 #include "tools/report_style.h"
 #include "tools/svg.h"
@@ -253,10 +254,12 @@ std::string time_and_memory(const ReportInput& input, const Evaluation& evaluati
     pairs.emplace_back(stage, duration_text(seconds));
     if (stage == "scoring") scoring = seconds;
   }
-  if (scoring > 0) {
-    const auto images = static_cast<double>(evaluation.scores.size());
-    pairs.emplace_back("per image", text(fixed_number(1000 * scoring / images, 1), " ms (",
-                                         fixed_number(images / scoring, 1), " images/s)"));
+  if (scoring > 0 && !evaluation.scores.empty()) {
+    const auto images = static_cast<int64_t>(evaluation.scores.size());
+    const double each = scoring / static_cast<double>(images);
+    pairs.emplace_back(
+        "per image", each < 10 ? text(fixed_number(1000 * each, 1), " ms (", rate_text(images, scoring), ")")
+                               : duration_text(each));
   }
   pairs.emplace_back("peak memory",
                      fixed_number(static_cast<double>(input.peak_memory_bytes) / (1 << 20), 0) + " MiB");

@@ -40,8 +40,8 @@ tr:last-child td{border-bottom:0}td{white-space:nowrap}
 code{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,var(--cell)),1fr));gap:14px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:8px;break-inside:avoid}
-figure div{display:flex;gap:4px}
-figure img{flex:1 1 0;min-width:0;width:100%;aspect-ratio:1;display:block;border-radius:4px;object-fit:cover}
+figure div{display:flex;gap:4px;align-items:flex-start}
+figure img{flex:1 1 0;min-width:0;width:100%;height:auto;display:block;border-radius:4px}
 figcaption{font-size:12px;line-height:1.4;margin:6px 2px 0;overflow-wrap:anywhere}
 figcaption b{color:var(--ink);font-variant-numeric:tabular-nums}
 .flag{font-weight:600}.flag.right{color:var(--good)}.flag.wrong{color:var(--bad)}

@@ -9,6 +9,7 @@
 #include "data/image_write.h"
 #include "kernels/tensor/random.h"
 #include "nn/init.h"
+#include "tests/cli/browser.h"
 #include "tests/cli/expect.h"
 #include "weights/npy.h"
 #include "weights/safetensors.h"
@@ -91,6 +92,14 @@ TEST_F(TilingCommand, TilesGiveMapsOfTheImagesOwnSize) {
   EXPECT_GT(result.at("pro").get<double>(), 0.9);
   EXPECT_NE(content_of(path("report.html")).find("tiles of 64 pixels with an overlap of 16"),
             std::string::npos);
+}
+
+TEST_F(TilingCommand, ReportShowsWholePictures) {
+  if (!has_browser()) GTEST_SKIP() << "no chromium here: the report is not opened in a browser";
+  ASSERT_EQ(run_panda_command(fit("spade", {"--tile", "64"})).exit_code, 0);
+  json_of({"eval", path("m"), "--data", path("set"), "--report", path("report.html")});
+  // 2 anomalies with three pictures each, 2 normal ones with two.
+  EXPECT_EQ(seen_in_browser(content_of(path("report.html"))), "pictures 10, broken 0, cropped 0, charts 4");
 }
 
 TEST_F(TilingCommand, WithoutACropMapsHaveThePicturesShape) {
