@@ -123,7 +123,7 @@ class Evaluator {
     (anomalous ? result_.anomalous : result_.normal) += 1;
     if (flagged) ++(anomalous ? result_.found : result_.false_alarms);
     if (!anomalous && options_.pixel_threshold && scored.map)
-      result_.marked_normal += anomaly::map_maximum(*scored.map) > *options_.pixel_threshold ? 1 : 0;
+      result_.false_marks += anomaly::map_maximum(*scored.map) > *options_.pixel_threshold ? 1 : 0;
   }
 
   Evaluation finish(Progress* progress) {

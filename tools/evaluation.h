@@ -48,7 +48,7 @@ struct Evaluation {
   // Against the threshold, if there is one.
   int64_t false_alarms = 0;
   int64_t found = 0;
-  int64_t marked_normal = 0;  ///< normal images with a pixel above the pixel threshold
+  int64_t false_marks = 0;  ///< normal images with a pixel above the pixel threshold
   // Pictures: anomalies with the lowest scores, normal images with the highest, and of the anomalies that are
   // not among the former those with the highest.
   std::vector<ShownImage> missed;

@@ -81,9 +81,9 @@ std::string promises(const ReportInput& input, const Evaluation& evaluation) {
   std::string html = "<section class=\"panel\">\n<h3>What the threshold means</h3>\n";
   html += element("p", xml_escaped("Images: " + input.threshold_text + "."));
   if (!input.pixel_threshold_text.empty()) {
-    html += element("p", xml_escaped(text("Pixels: ", input.pixel_threshold_text, ". Here ",
-                                          share(evaluation.marked_normal, evaluation.normal),
-                                          " normal images have one.")));
+    html += element(
+        "p", xml_escaped(text("Pixels: ", input.pixel_threshold_text, ". Here ",
+                              share(evaluation.false_marks, evaluation.normal), " normal images have one.")));
   }
   if (const auto& best = evaluation.images.best_f1)
     html += element("p", xml_escaped(best_f1_text("images", *best)), "soft");

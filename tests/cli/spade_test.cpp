@@ -163,7 +163,7 @@ TEST_F(SpadeCommand, StatesThePromiseForPixelsAndWhatCameOfIt) {
     const float largest = *std::max_element(map.data<float>(), map.data<float>() + map.numel());
     marked += image.at("label") == 0 && largest > threshold.at("value").get<double>() ? 1 : 0;
   }
-  EXPECT_EQ(result.at("normal_with_marks"), marked);
+  EXPECT_EQ(result.at("false_marks"), marked);
 }
 
 TEST_F(SpadeCommand, ScoresAsEachSwitchSays) {
