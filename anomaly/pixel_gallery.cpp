@@ -92,7 +92,14 @@ PixelGallery PixelGallery::clustered(int64_t clusters, uint64_t seed, Progress* 
   kernels::KmeansPoints points;
   points.n = images_ * pixels_;
   points.d = width_;
-  points.read = [this](int64_t begin, int64_t end, Tensor& owner) -> ConstTensorView {
+  const int64_t block_rows = images_per_block_ * pixels_;
+  if (resident()) points.piece_rows = block_rows;
+  points.read = [this, block_rows](int64_t begin, int64_t end, Tensor& owner) -> ConstTensorView {
+    if (resident()) {  // where they lie
+      const int64_t block = begin / block_rows;
+      return blocks_[static_cast<size_t>(block)].rows.view().rows(begin - block * block_rows,
+                                                                  end - block * block_rows);
+    }
     const int64_t first = begin / pixels_;
     owner = read(first, ceil_div(end, pixels_));
     return owner.view().rows(begin - first * pixels_, end - first * pixels_);

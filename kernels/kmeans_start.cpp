@@ -30,8 +30,8 @@ void PointReader::for_each_part(
   const int64_t by_memory = points_.part_bytes / (4 * d());
   const int64_t by_work = kWorkPerReport / std::max<int64_t>(checked_mul(k, d()), 1);
   const int64_t step = std::max<int64_t>(std::min(by_memory, by_work), 1);
-  for (int64_t begin = 0; begin < n(); begin += step) {
-    const int64_t end = std::min(n(), begin + step);
+  for (int64_t begin = 0, end = 0; begin < n(); begin = end) {
+    end = std::min(begin + step, end_of_piece(begin));
     Tensor owner;
     ConstTensorView part = points_.read(begin, end, owner);
     check_part(part, begin, end);
@@ -72,10 +72,13 @@ Tensor PointReader::point(int64_t i) {
 }
 
 void PointReader::read(int64_t begin, int64_t end, const TensorView& rows) {
-  Tensor owner;
-  const ConstTensorView part = points_.read(begin, end, owner);
-  check_part(part, begin, end);
-  copy(part, rows);
+  for (int64_t from = begin, to = 0; from < end; from = to) {
+    to = std::min(end, end_of_piece(from));
+    Tensor owner;
+    const ConstTensorView part = points_.read(from, to, owner);
+    check_part(part, from, to);
+    copy(part, rows.rows(from - begin, to - begin));
+  }
   check_finite(rows, begin);
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/device_registry.h"
+#include "kernels/kmeans.h"
 #include "kernels/tensor/random.h"
 
 namespace panda::anomaly {
@@ -120,6 +121,26 @@ TEST(PixelGallery, HoldsPreparedBlocksInMemoryAlone) {
   EXPECT_LT(bytes, rows.bytes());
   EXPECT_EQ(in_memory(*device, rows, false).prepared_bytes(), 0);
   EXPECT_EQ(on_disk(*device, rows, 1).prepared_bytes(), 0);
+}
+
+TEST(PixelGallery, ClustersWhereThePixelsLieAsItDoesFromDisk) {
+  const Tensor rows = features(kImages, 1.0, 4);
+  const auto reference = kernels::make_device({"reference", 0, ""});
+  kernels::KmeansOptions options{.k = 3, .seed = 8};
+  const kernels::KmeansResult expected =
+      kernels::kmeans(*reference, kernels::KmeansPoints::of(rows), options);
+  EXPECT_GT(expected.iterations, 1);
+  const auto centers_of = [&](const PixelGallery& gallery) {
+    const Tensor centers = gallery.clustered(3, 8, nullptr).read(0, 1);
+    return std::vector<float>(centers.data<float>(), centers.data<float>() + centers.numel());
+  };
+  const float* x = expected.centers.data<float>();
+  const std::vector<float> wanted(x, x + expected.centers.numel());
+  for (const char* name : {"cpu", "simt"}) {
+    const auto device = kernels::make_device({name, 0, ""});
+    EXPECT_EQ(centers_of(in_memory(*device, rows, false)), wanted) << name;
+    EXPECT_EQ(centers_of(on_disk(*device, rows, 3 * kPixels * kWidth * 4)), wanted) << name;
+  }
 }
 
 TEST(PixelGallery, ReadsBackWhatWasSet) {
