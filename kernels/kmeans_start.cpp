@@ -6,6 +6,7 @@
 
 #include "kernels/kmeans_points.h"
 #include "kernels/tensor/checked_math.h"
+#include "kernels/tensor/finite.h"
 #include "kernels/tensor/random.h"
 
 namespace panda::kernels {
@@ -59,6 +60,7 @@ void PointReader::check_finite(const ConstTensorView& part, int64_t begin) const
   if (!readable) copy = clone_to(part, host(), "points");
   const float* x = readable ? part.data<float>() : copy.data<float>();
   const int64_t count = part.numel();
+  if (all_finite(x, count)) return;
   for (int64_t i = 0; i < count; ++i) {
     PANDA_CHECK(std::isfinite(x[i]), "kmeans: point ", begin + i / d(), " holds ", x[i], " at component ",
                 i % d(), ", expected finite numbers");
