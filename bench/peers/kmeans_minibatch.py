@@ -37,7 +37,7 @@ from machine_facts import command_output, processor_facts  # noqa: E402
 
 # name, points, d, k, points of a minibatch
 SHAPES = [("n1e5_d64_k256_b1024", 100000, 64, 256, 1024), ("n1e5_d64_k256_b4096", 100000, 64, 256, 4096), ("n5e4_d512_k50_b1024", 50000, 512, 50, 1024),
-          ("n1e6_d32_k256_b1024", 1000000, 32, 256, 1024)]
+          ("n3e5_d32_k256_b1024", 300000, 32, 256, 1024)]
 PATIENCE = 10
 
 
