@@ -52,6 +52,9 @@ struct KmeansPoints {
   std::function<ConstTensorView(int64_t begin, int64_t end, Tensor& owner)> read_weights = {};
   /// Bytes of points read at a time.
   int64_t part_bytes = int64_t{64} << 20;
+  /// Points lie in pieces of so many (the last may be shorter), and what is read at a time is of one piece;
+  /// 0: they are one piece.
+  int64_t piece_rows = 0;
 
   /// points: f32 n,d, dense; must outlive this.
   [[nodiscard]] static KmeansPoints of(const ConstTensorView& points);

@@ -2,6 +2,7 @@
 // and steps of an update.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <vector>
@@ -49,6 +50,11 @@ class PointReader {
   void nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels, double* distances);
 
  private:
+  /// One behind the last point of the piece in which point i lies.
+  [[nodiscard]] int64_t end_of_piece(int64_t i) const {
+    const int64_t piece = points_.piece_rows > 0 ? points_.piece_rows : n();
+    return std::min(n(), (i / piece + 1) * piece);
+  }
   void check_part(const ConstTensorView& part, int64_t begin, int64_t end) const;
   void check_finite(const ConstTensorView& part, int64_t begin) const;
 

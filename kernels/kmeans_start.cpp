@@ -6,6 +6,7 @@
 
 #include "kernels/kmeans_points.h"
 #include "kernels/tensor/checked_math.h"
+#include "kernels/tensor/finite.h"
 #include "kernels/tensor/random.h"
 
 namespace panda::kernels {
@@ -30,8 +31,8 @@ void PointReader::for_each_part(
   const int64_t by_memory = points_.part_bytes / (4 * d());
   const int64_t by_work = kWorkPerReport / std::max<int64_t>(checked_mul(k, d()), 1);
   const int64_t step = std::max<int64_t>(std::min(by_memory, by_work), 1);
-  for (int64_t begin = 0; begin < n(); begin += step) {
-    const int64_t end = std::min(n(), begin + step);
+  for (int64_t begin = 0, end = 0; begin < n(); begin = end) {
+    end = std::min(begin + step, end_of_piece(begin));
     Tensor owner;
     ConstTensorView part = points_.read(begin, end, owner);
     check_part(part, begin, end);
@@ -59,6 +60,7 @@ void PointReader::check_finite(const ConstTensorView& part, int64_t begin) const
   if (!readable) copy = clone_to(part, host(), "points");
   const float* x = readable ? part.data<float>() : copy.data<float>();
   const int64_t count = part.numel();
+  if (all_finite(x, count)) return;
   for (int64_t i = 0; i < count; ++i) {
     PANDA_CHECK(std::isfinite(x[i]), "kmeans: point ", begin + i / d(), " holds ", x[i], " at component ",
                 i % d(), ", expected finite numbers");
@@ -72,10 +74,13 @@ Tensor PointReader::point(int64_t i) {
 }
 
 void PointReader::read(int64_t begin, int64_t end, const TensorView& rows) {
-  Tensor owner;
-  const ConstTensorView part = points_.read(begin, end, owner);
-  check_part(part, begin, end);
-  copy(part, rows);
+  for (int64_t from = begin, to = 0; from < end; from = to) {
+    to = std::min(end, end_of_piece(from));
+    Tensor owner;
+    const ConstTensorView part = points_.read(from, to, owner);
+    check_part(part, from, to);
+    copy(part, rows.rows(from - begin, to - begin));
+  }
   check_finite(rows, begin);
 }
 

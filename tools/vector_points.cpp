@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/tensor/finite.h"
 #include "weights/npy.h"
 
 namespace panda::tools {
@@ -10,8 +11,10 @@ namespace panda::tools {
 namespace {
 
 void check_finite(const TensorView& rows, const weights::VectorFile& file, int64_t first) {
+  if (file.dtype() == DType::kU8) return;
   const float* x = rows.data<float>();
   const int64_t count = rows.numel();
+  if (all_finite(x, count)) return;
   for (int64_t i = 0; i < count; ++i) {
     PANDA_CHECK(std::isfinite(x[i]), file.name(), ": row ", first + i / file.d(), " holds ", x[i],
                 " at component ", i % file.d(), ", expected finite numbers");
@@ -21,15 +24,14 @@ void check_finite(const TensorView& rows, const weights::VectorFile& file, int64
 void convert(const Tensor& from, const TensorView& to) {
   float* out = to.data<float>();
   const int64_t count = from.numel();
-  switch (from.dtype()) {
-    case DType::kU8:
-      for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(from.data<uint8_t>()[i]);
-      return;
-    case DType::kF16:
-      for (int64_t i = 0; i < count; ++i) out[i] = to_float(from.data<Float16>()[i]);
-      return;
-    default:
-      copy(from, to);
+  if (from.dtype() == DType::kU8) {
+    const uint8_t* in = from.data<uint8_t>();
+    for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(in[i]);
+  } else if (from.dtype() == DType::kF16) {
+    const Float16* in = from.data<Float16>();
+    for (int64_t i = 0; i < count; ++i) out[i] = to_float(in[i]);
+  } else {
+    copy(from, to);
   }
 }
 

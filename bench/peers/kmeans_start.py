@@ -29,8 +29,8 @@ parser.add_argument("--repetitions", type=int, default=3)
 arguments = parser.parse_args()
 
 # name, points, d, k; "normal": points without clusters, of which nearly none can be left out.
-SHAPES = [("n1e5_d64_k256", 100000, 64, 256), ("n1e5_d128_k1000", 100000, 128, 1000), ("n5e4_d512_k50", 50000, 512, 50), ("n2e4_d2048_k100", 20000, 2048, 100),
-          ("n1e6_d32_k64", 1000000, 32, 64), ("normal_n1e5_d64_k256", 100000, 64, 256)]
+SHAPES = [("n1e5_d64_k256", 100000, 64, 256), ("n2e4_d128_k1000", 20000, 128, 1000), ("n5e4_d512_k50", 50000, 512, 50), ("n1e4_d2048_k100", 10000, 2048, 100),
+          ("n1e6_d32_k32", 1000000, 32, 32), ("normal_n1e5_d64_k256", 100000, 64, 256)]
 
 
 def seconds_of(child, k):

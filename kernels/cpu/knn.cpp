@@ -2,6 +2,7 @@
 #include "kernels/knn.h"
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/knn_one_row.h"
 #include "kernels/cpu/knn_search.h"
 #include "kernels/cpu/work.h"
 
@@ -66,14 +67,15 @@ void knn_search(Device& base, const KnnSearchArgs& args) {
 void knn_gallery_search(Device& base, const KnnGallerySearchArgs& args) {
   CpuDevice& device = cpu_device(base);
   const auto& index = static_cast<const CpuKnnIndex&>(*args.gallery->index());
+  const KnnSearchPlan plan{.index = &index,
+                           .kernel = "knn_gallery_search",
+                           .queries = KnnRows(device, args.queries),
+                           .k = args.k,
+                           .distances = args.distances,
+                           .indices = args.indices,
+                           .workspace_bytes = args.options.workspace_bytes};
   const KnnStatistics statistics =
-      knn_certified_search(device, {.index = &index,
-                                    .kernel = "knn_gallery_search",
-                                    .queries = KnnRows(device, args.queries),
-                                    .k = args.k,
-                                    .distances = args.distances,
-                                    .indices = args.indices,
-                                    .workspace_bytes = args.options.workspace_bytes});
+      knn_one_row_serves(plan) ? knn_one_row_search(device, plan) : knn_certified_search(device, plan);
   if (args.statistics != nullptr) *args.statistics = statistics;
 }
 

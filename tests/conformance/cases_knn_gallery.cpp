@@ -109,6 +109,13 @@ const RegisterCases gallery_cases([](std::vector<Case>& cases) {
                                    KnnMetric::kL2, filter, Alignment::kMisaligned);
                      }});
   }
+  // One row, as k-means++ asks.
+  for (const int64_t nq : {255, 256, 257, 600}) add({nq, 1, 33, 1, KnnMetric::kL2, KnnFilter::kNone});
+  cases.push_back(
+      {"knn_gallery_search", CaseKind::kMisaligned, "nq300_nb1_d23_k1_none", [](const Subject& s) {
+         run_gallery(s, make_tensor({300, 23}, 105), make_tensor({1, 23}, 106), 1, KnnMetric::kL2,
+                     KnnFilter::kNone, Alignment::kMisaligned);
+       }});
   cases.push_back(
       {"knn_gallery_search", CaseKind::kEmpty, "no_queries_and_no_dimensions", [](const Subject& s) {
          const KnnGallery gallery(s.device, clone_to(make_tensor({4, 3}, 1), s.device));
@@ -120,6 +127,7 @@ const RegisterCases gallery_cases([](std::vector<Case>& cases) {
                                                 .indices = none.view()});
          for (const KnnMetric metric : {KnnMetric::kL2, KnnMetric::kCosine, KnnMetric::kInnerProduct})
            run_gallery(s, make_tensor({2, 0}, 1), make_tensor({3, 0}, 1), 2, metric, KnnFilter::kAuto);
+         run_gallery(s, make_tensor({2, 0}, 1), make_tensor({1, 0}, 1), 1, KnnMetric::kL2, KnnFilter::kNone);
        }});
   cases.push_back(
       {"knn_gallery_search", CaseKind::kError, "shapes_types_k_and_nan", [](const Subject& s) {
@@ -152,6 +160,19 @@ const RegisterCases gallery_cases([](std::vector<Case>& cases) {
          bad.data<float>()[10] = NAN;
          expect_error<InvalidArgument>("knn_gallery_search: queries row 3 holds nan at component 1",
                                        [&] { search(bad, 2, &gallery); });
+         const KnnGallery one_row(s.device, clone_to(make_tensor({1, 3}, 1), s.device), KnnMetric::kL2,
+                                  KnnFilter::kNone);
+         const Tensor many = make_tensor({700, 3}, 2);
+         many.data<float>()[3 * 611] = NAN;
+         many.data<float>()[3 * 300 + 2] = INFINITY;
+         expect_error<InvalidArgument>("knn_gallery_search: queries row 300 holds inf at component 2", [&] {
+           kernels::knn_gallery_search(
+               s.device,
+               {.queries = place_bytes(s, many, Alignment::kAligned).view(),
+                .gallery = &one_row,
+                .k = 1,
+                .indices = output(s, {700, 1}, Layout::kDense, Alignment::kAligned, DType::kI64).view()});
+         });
        }});
 
   cases.push_back(

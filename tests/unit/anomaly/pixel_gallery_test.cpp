@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/device_registry.h"
+#include "kernels/kmeans.h"
 #include "kernels/tensor/random.h"
 
 namespace panda::anomaly {
@@ -190,6 +191,31 @@ TEST(PixelGallery, HoldsPreparedBlocksInMemoryAlone) {
   EXPECT_LT(bytes, rows.bytes());
   EXPECT_EQ(in_memory(*device, rows, false).prepared_bytes(), 0);
   EXPECT_EQ(on_disk(*device, rows, 1).prepared_bytes(), 0);
+}
+
+TEST(PixelGallery, ClustersWhereThePixelsLieAsItDoesFromDisk) {
+  const Tensor rows = features(kImages, 0.1, 4);
+  const auto reference = kernels::make_device({"reference", 0, ""});
+  const auto list_of = [](const Tensor& centers) {
+    return std::vector<float>(centers.data<float>(), centers.data<float>() + centers.numel());
+  };
+  const auto expected = [&](int64_t images) {
+    const kernels::KmeansPoints points = kernels::KmeansPoints::of(rows.view().rows(0, images * kPixels));
+    const kernels::KmeansResult result = kernels::kmeans(*reference, points, {.k = 3, .seed = 8});
+    EXPECT_GT(result.iterations, 1);
+    return list_of(result.centers);
+  };
+  const auto centers_of = [&](const PixelGallery& gallery) {
+    return list_of(gallery.clustered(3, 8, nullptr).read(0, 1));
+  };
+  const auto cpu = kernels::make_device({"cpu", 0, ""});
+  EXPECT_EQ(centers_of(in_memory(*cpu, rows, false)), expected(kImages));
+  EXPECT_EQ(centers_of(on_disk(*cpu, rows, 3 * kPixels * kWidth * 4)), expected(kImages));
+  // In a memory that the host does not read; few, as the emulator is slow.
+  const auto simt = kernels::make_device({"simt", 0, ""});
+  PixelGallery few(*simt, 2, kPixels, kWidth);
+  few.set(0, clone_to(rows.view().rows(0, 2 * kPixels), *simt));
+  EXPECT_EQ(centers_of(few), expected(2));
 }
 
 TEST(PixelGallery, ReadsBackWhatWasSet) {

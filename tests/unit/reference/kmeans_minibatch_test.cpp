@@ -331,6 +331,8 @@ TEST_F(KmeansMinibatch, HasTheSameBitsForEveryDeviceThreadCountAndWayOfReading) 
   };
   source.part_bytes = 7 * 21 * 4;
   expect_same_bits(kmeans_minibatch(*device_, source, options), expected, "as from files");
+  source.piece_rows = 101;
+  expect_same_bits(kmeans_minibatch(*device_, source, options), expected, "in pieces");
   std::vector<int64_t> labels;
   EXPECT_EQ(kmeans_assign(*device_, source, expected.centers, keep(labels)), inertia);
   EXPECT_EQ(labels, expected_labels);

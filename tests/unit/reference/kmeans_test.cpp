@@ -227,6 +227,15 @@ TEST_F(Kmeans, HasTheSameBitsForEveryDeviceThreadCountAndCut) {
       source.part_bytes = rows * 21 * 4;
       expect_same_bits(kmeans(*device_, source, options), expected, text("parts of ", rows));
     }
+    // In pieces of 250 rows, read where they lie.
+    source.part_bytes = 7 * 21 * 4;
+    source.piece_rows = 250;
+    source.read = [&](int64_t begin, int64_t end, Tensor&) -> ConstTensorView {
+      EXPECT_LT(begin, end);
+      EXPECT_EQ(begin / 250, (end - 1) / 250);
+      return points.view().rows(begin, end);
+    };
+    expect_same_bits(kmeans(*device_, source, options), expected, "pieces");
   }
 }
 

@@ -2,7 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+#include <utility>
 #include <vector>
+
+#include "kernels/tensor/finite.h"
 
 namespace panda {
 namespace {
@@ -72,6 +77,22 @@ TEST(Tensor, CopyChecksDtypeAndShape) {
   const Tensor a(host(), DType::kF32, {2, 3}, "a");
   const Tensor b(host(), DType::kF32, {3, 2}, "b");
   EXPECT_THROW(copy(a, b), InvalidArgument);
+}
+
+TEST(AllFinite, SeesOneNumberThatIsNotAtAnyPlace) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  for (const int64_t count : {0, 1, 15, 16, 17, 33}) {
+    std::vector<float> x(static_cast<size_t>(count), -kLargest);
+    for (size_t i = 0; i < x.size(); i += 2) x[i] = i % 4 == 0 ? kLargest : 1e-45F;
+    EXPECT_TRUE(all_finite(x.data(), count)) << count;
+    for (size_t i = 0; i < x.size(); ++i) {
+      for (const float bad : {INFINITY, -INFINITY, NAN, -NAN, std::numeric_limits<float>::signaling_NaN()}) {
+        const float kept = std::exchange(x[i], bad);
+        EXPECT_FALSE(all_finite(x.data(), count)) << count << " " << i << " " << bad;
+        x[i] = kept;
+      }
+    }
+  }
 }
 
 }  // namespace
