@@ -14,6 +14,7 @@
 #include "bench/server.h"
 #include "kernels/device_registry.h"
 #include "kernels/kmeans.h"
+#include "kernels/kmeans_minibatch.h"
 #include "weights/npy.h"
 
 namespace panda {
@@ -33,6 +34,9 @@ class Server {
       std::string path;
       std::string other;
       int64_t iterations = 0;
+      uint64_t seed = 0;
+      int64_t k = 0;
+      kernels::KmeansMinibatchOptions learning;
       if (command == "points" && std::cin >> path) {
         points_ = weights::read_npy(path);
         answer("ok");
@@ -41,6 +45,18 @@ class Server {
         answer("ok");
       } else if (command == "run" && std::cin >> iterations) {
         run(iterations);
+      } else if (command == "learn" && std::cin >> k && read(learning)) {
+        learning.k = k;
+        learn(learning);
+      } else if (command == "learn_on" && read(learning)) {
+        learning.k = start_.shape()[0];
+        learning.initial_centers = start_;
+        learn(learning);
+      } else if (command == "choose" && std::cin >> iterations >> seed) {
+        choose({.k = iterations, .iterations = 0, .seed = seed});
+      } else if (command == "choose_labels") {
+        const Tensor centers = result_.centers;
+        choose({.k = centers.shape()[0], .iterations = 0, .initial_centers = centers});
       } else if (command == "write" && std::cin >> path >> other) {
         weights::write_npy(path, result_.centers);
         weights::write_npy(other, result_.labels);
@@ -52,6 +68,29 @@ class Server {
   }
 
  private:
+  static bool read(kernels::KmeansMinibatchOptions& options) {
+    return static_cast<bool>(std::cin >> options.minibatch >> options.passes >> options.patience >>
+                             options.seed);
+  }
+
+  void learn(const kernels::KmeansMinibatchOptions& options) {
+    const Clocks start = Clocks::now();
+    kernels::KmeansMinibatchResult learned =
+        kernels::kmeans_minibatch(*device_, kernels::KmeansPoints::of(points_), options);
+    const Clocks end = Clocks::now();
+    answer(text(end.wall - start.wall, " ", end.processor - start.processor, " ", learned.minibatches, " ",
+                learned.passes));
+    result_ = {};
+    result_.centers = std::move(learned.centers);
+  }
+
+  void choose(const kernels::KmeansOptions& options) {
+    const Clocks start = Clocks::now();
+    result_ = kernels::kmeans(*device_, kernels::KmeansPoints::of(points_), options);
+    const Clocks end = Clocks::now();
+    answer(text(end.wall - start.wall, " ", end.processor - start.processor));
+  }
+
   void run(int64_t iterations) {
     const Clocks start = Clocks::now();
     kernels::KmeansOptions options;

@@ -42,22 +42,40 @@ void kmeans_accumulate(Device& device, const KmeansAccumulateArgs& args) {
   launch("kmeans_accumulate", device.kernels().kmeans_accumulate, device, args);
 }
 
-namespace {
+ClusterMembers::ClusterMembers(const int64_t* labels, int64_t count, int64_t k)
+    : members(static_cast<size_t>(count)), offsets(static_cast<size_t>(k + 1), 0) {
+  for (int64_t i = 0; i < count; ++i) ++offsets[static_cast<size_t>(labels[i]) + 1];
+  for (size_t j = 1; j < offsets.size(); ++j) offsets[j] += offsets[j - 1];
+  std::vector<int64_t> next(offsets.begin(), offsets.end() - 1);
+  for (int64_t i = 0; i < count; ++i)
+    members[static_cast<size_t>(next[static_cast<size_t>(labels[i])]++)] = i;
+}
 
-/// A counting sort of some points by their labels: kmeans_accumulate's members and offsets.
-struct Clusters {
-  std::vector<int64_t> members;
-  std::vector<int64_t> offsets;
-
-  Clusters(const int64_t* labels, int64_t count, int64_t k)
-      : members(static_cast<size_t>(count)), offsets(static_cast<size_t>(k + 1), 0) {
-    for (int64_t i = 0; i < count; ++i) ++offsets[static_cast<size_t>(labels[i]) + 1];
-    for (size_t j = 1; j < offsets.size(); ++j) offsets[j] += offsets[j - 1];
-    std::vector<int64_t> next(offsets.begin(), offsets.end() - 1);
-    for (int64_t i = 0; i < count; ++i)
-      members[static_cast<size_t>(next[static_cast<size_t>(labels[i])]++)] = i;
+double largest_movement(const Tensor& from, const Tensor& to) {
+  const int64_t d = from.shape()[1];
+  double largest = 0;
+  for (int64_t j = 0; j < from.shape()[0]; ++j) {
+    double sum = 0;
+    for (int64_t i = j * d; i < (j + 1) * d; ++i) {
+      const double difference = double{to.data<float>()[i]} - double{from.data<float>()[i]};
+      sum += difference * difference;
+    }
+    largest = std::max(largest, sum);
   }
-};
+  return std::sqrt(largest);
+}
+
+void check_initial_centers(const ConstTensorView& centers, int64_t k, int64_t d) {
+  const OperandCheck check("kmeans", host());
+  check.shape("initial centers", centers, {k, d});
+  const float* x = centers.data<float>();
+  for (int64_t i = 0; i < centers.numel(); ++i) {
+    PANDA_CHECK(std::isfinite(x[i]), "kmeans: initial center ", i / d, " holds ", x[i], " at component ",
+                i % d, ", expected finite numbers");
+  }
+}
+
+namespace {
 
 class Lloyd {
  public:
@@ -130,7 +148,7 @@ void Lloyd::measure(const Tensor& centers) {
 
 void Lloyd::accumulate(const ConstTensorView& part, int64_t begin) {
   const int64_t count = part.shape()[0];
-  const Clusters clusters(labels_.data<int64_t>() + begin, count, options_.k);
+  const ClusterMembers clusters(labels_.data<int64_t>() + begin, count, options_.k);
   Tensor weights;
   ConstTensorView view = points_.weights();
   if (view.present()) {
@@ -212,21 +230,6 @@ double Lloyd::inertia() const {
   return sum;
 }
 
-/// The farthest that a center moved.
-double largest_movement(const Tensor& from, const Tensor& to) {
-  const int64_t d = from.shape()[1];
-  double largest = 0;
-  for (int64_t j = 0; j < from.shape()[0]; ++j) {
-    double sum = 0;
-    for (int64_t i = j * d; i < (j + 1) * d; ++i) {
-      const double difference = double{to.data<float>()[i]} - double{from.data<float>()[i]};
-      sum += difference * difference;
-    }
-    largest = std::max(largest, sum);
-  }
-  return std::sqrt(largest);
-}
-
 KmeansResult Lloyd::run(Tensor centers) {
   KmeansResult result;
   assign(centers, options_.iterations == 0);
@@ -251,6 +254,7 @@ void check(const KmeansPoints& points, const KmeansOptions& options) {
   PANDA_CHECK(points.d >= 1, "kmeans: points of d=", points.d, ", expected d >= 1");
   PANDA_CHECK(options.iterations >= 0, "kmeans: iterations=", options.iterations, ", expected >= 0");
   PANDA_CHECK(options.tolerance >= 0, "kmeans: tolerance=", options.tolerance, ", expected >= 0");
+  PANDA_CHECK(!points.read_weights, "kmeans: weights that are read by parts, expected them in memory");
   int64_t usable = points.n;
   if (points.weights.present()) {
     const OperandCheck check("kmeans", host());
@@ -258,22 +262,13 @@ void check(const KmeansPoints& points, const KmeansOptions& options) {
     usable = 0;
     for (int64_t i = 0; i < points.n; ++i) {
       const float weight = points.weights.data<float>()[i];
-      PANDA_CHECK(std::isfinite(weight) && weight >= 0, "kmeans: weight ", i, " is ", weight,
-                  ", expected a finite number >= 0");
+      check_weight(i, weight);
       if (weight > 0) ++usable;
     }
   }
   PANDA_CHECK(options.k >= 1 && options.k <= usable, "kmeans: k=", options.k, " with ", usable, " points",
               points.weights.present() ? " of positive weight" : "", ", expected 1 <= k <= ", usable);
-  if (options.initial_centers.present()) {
-    const OperandCheck check("kmeans", host());
-    check.shape("initial centers", options.initial_centers, {options.k, points.d});
-    const float* x = options.initial_centers.data<float>();
-    for (int64_t i = 0; i < options.initial_centers.numel(); ++i) {
-      PANDA_CHECK(std::isfinite(x[i]), "kmeans: initial center ", i / points.d, " holds ", x[i],
-                  " at component ", i % points.d, ", expected finite numbers");
-    }
-  }
+  if (options.initial_centers.present()) check_initial_centers(options.initial_centers, options.k, points.d);
 }
 
 }  // namespace

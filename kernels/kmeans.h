@@ -47,6 +47,9 @@ struct KmeansPoints {
   std::function<ConstTensorView(int64_t begin, int64_t end, Tensor& owner)> read;
   /// f32 n on the host, finite and >= 0; absent: all 1. A point of weight 0 gets a label and moves nothing.
   ConstTensorView weights;
+  /// Weights [begin, end), f32 on the host, as `read` reads points: in place of `weights`, where not even
+  /// they fit memory. Of kmeans_minibatch and kmeans_assign (kernels/kmeans_minibatch.h) alone.
+  std::function<ConstTensorView(int64_t begin, int64_t end, Tensor& owner)> read_weights = {};
   /// Bytes of points read at a time.
   int64_t part_bytes = int64_t{64} << 20;
 
@@ -83,9 +86,10 @@ struct KmeansResult {
 /// center (the lower index first among equals), of those of positive weight whose cluster keeps another one.
 /// Points on their centers are not taken: with fewer different points than k, centers stay where they are.
 ///
-/// Memory beside the points' part: 24 bytes per point, and 20 k d. Throws InvalidArgument for k > n (with
-/// weights: points of positive weight), a weight that is negative or not finite, and a point that is not
-/// finite, naming it. Reports to `progress` and may be interrupted between parts.
+/// Memory beside the points' part: 24 bytes per point (36 while k-means++ chooses), and 20 k d. Throws
+/// InvalidArgument for k > n (with weights: points of positive weight), a weight that is negative or not
+/// finite, and a point that is not finite, naming it. Reports to `progress` and may be interrupted between
+/// parts.
 [[nodiscard]] KmeansResult kmeans(Device& device, const KmeansPoints& points, const KmeansOptions& options,
                                   Progress* progress = nullptr);
 

@@ -1,12 +1,25 @@
-// What kmeans.cpp and kmeans_start.cpp share: the points, in parts and on the device.
+// What kmeans.cpp, kmeans_minibatch.cpp and kmeans_start.cpp share: the points, in parts and on the device,
+// and steps of an update.
 #pragma once
 
+#include <cmath>
 #include <functional>
+#include <vector>
 
 #include "kernels/kmeans.h"
 #include "kernels/knn.h"
+#include "kernels/tensor/random.h"
 
 namespace panda::kernels {
+
+/// Throws InvalidArgument unless point i may have this weight.
+inline void check_weight(int64_t i, float weight) {
+  PANDA_CHECK(std::isfinite(weight) && weight >= 0, "kmeans: weight ", i, " is ", weight,
+              ", expected a finite number >= 0");
+}
+
+/// Centers to start from: f32 k,d on the host, finite.
+void check_initial_centers(const ConstTensorView& centers, int64_t k, int64_t d);
 
 class PointReader {
  public:
@@ -27,17 +40,38 @@ class PointReader {
 
   /// One point, f32 1,d on the host.
   [[nodiscard]] Tensor point(int64_t i);
+  /// Points [begin, end), checked, into `rows`: f32 end - begin,d on the host.
+  void read(int64_t begin, int64_t end, const TensorView& rows);
+  /// Weights [begin, end), checked: f32 on the host; absent if points have none. `owner` keeps them.
+  [[nodiscard]] ConstTensorView read_weights(int64_t begin, int64_t end, Tensor& owner) const;
 
   /// Index and distance of each row's nearest gallery vector, to host memory. Null distances: not wanted.
   void nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels, double* distances);
 
  private:
+  void check_part(const ConstTensorView& part, int64_t begin, int64_t end) const;
   void check_finite(const ConstTensorView& part, int64_t begin) const;
 
   Device& device_;
   const KmeansPoints& points_;
   int64_t checked_ = 0;
 };
+
+/// A counting sort of some points by their labels: kmeans_accumulate's members and offsets.
+struct ClusterMembers {
+  std::vector<int64_t> members;
+  std::vector<int64_t> offsets;
+
+  ClusterMembers(const int64_t* labels, int64_t count, int64_t k);
+};
+
+/// The farthest that a center moved: Euclidean, in f64.
+[[nodiscard]] double largest_movement(const Tensor& from, const Tensor& to);
+
+/// i with probability masses[i] / sum: the first whose running sum (i rising, f64) passes a uniform number;
+/// -1, and no number is drawn, if all masses are 0. `running`: overwritten.
+[[nodiscard]] int64_t draw_by_mass(const std::vector<double>& masses, std::vector<double>& running,
+                                   Random& random);
 
 /// k points to start from, as options.start says: f32 k,d on the host.
 [[nodiscard]] Tensor kmeans_start(Device& device, PointReader& points, const KmeansOptions& options,

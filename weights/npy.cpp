@@ -213,20 +213,45 @@ NpyLayout npy_layout(const ByteSourcePtr& source) {
           !header.big_endian && !header.widen_unsigned && (one_way || !header.fortran_order)};
 }
 
-void write_npy(const std::string& path, const ConstTensorView& tensor) {
-  PANDA_CHECK(tensor.present() && tensor.layout() == Layout::kDense,
-              "write_npy: expected a dense tensor, got ", tensor.to_string());
-  const std::string header = make_npy_header(tensor.dtype(), tensor.shape());
+namespace {
+
+/// All before the elements.
+std::string npy_preamble(DType dtype, const Shape& shape) {
+  const std::string header = make_npy_header(dtype, shape);
   std::string preamble(kMagic, 6);
   preamble +=
       {'\x01', '\x00', static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)};
-  const bool on_host = tensor.device().host_accessible();
-  const Tensor copied = on_host ? Tensor() : clone_to(tensor, host(), "array to write");
-  AtomicFile file(path);
-  file.write(preamble);
-  file.write(header);
-  file.write(on_host ? tensor.raw() : copied.view().raw(), tensor.bytes());
-  file.commit();
+  return preamble + header;
+}
+
+}  // namespace
+
+NpyWriter::NpyWriter(const std::string& path, DType dtype, const Shape& shape)
+    : dtype_(dtype), elements_left_(shape.numel()), file_(path) {
+  file_.write(npy_preamble(dtype, shape));
+}
+
+void NpyWriter::append(const ConstTensorView& part) {
+  PANDA_INTERNAL_ASSERT(part.layout() == Layout::kDense, "npy: ", part.to_string());
+  PANDA_INTERNAL_ASSERT(part.dtype() == dtype_ && part.numel() <= elements_left_, "npy: ", part.to_string(),
+                        " where ", elements_left_, " elements of ", dtype_name(dtype_), " are left");
+  const bool on_host = part.device().host_accessible();
+  const Tensor copied = on_host ? Tensor() : clone_to(part, host(), "array to write");
+  file_.write(on_host ? part.raw() : copied.view().raw(), part.bytes());
+  elements_left_ -= part.numel();
+}
+
+void NpyWriter::commit() {
+  PANDA_INTERNAL_ASSERT(elements_left_ == 0, "npy: ", elements_left_, " elements are missing");
+  file_.commit();
+}
+
+void write_npy(const std::string& path, const ConstTensorView& tensor) {
+  PANDA_CHECK(tensor.present() && tensor.layout() == Layout::kDense,
+              "write_npy: expected a dense tensor, got ", tensor.to_string());
+  NpyWriter writer(path, tensor.dtype(), tensor.shape());
+  writer.append(tensor);
+  writer.commit();
 }
 
 std::unique_ptr<NamedTensors> open_npz(const std::string& path) {

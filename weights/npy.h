@@ -32,6 +32,22 @@ struct NpyLayout {
 };
 [[nodiscard]] NpyLayout npy_layout(const ByteSourcePtr& source);
 
+/// An .npy that is written by parts and appears whole when it is committed, or not at all.
+class NpyWriter {
+ public:
+  /// Throws Unsupported for bf16.
+  NpyWriter(const std::string& path, DType dtype, const Shape& shape);
+  /// The elements that come next: dense, of the array's dtype, on any device.
+  void append(const ConstTensorView& part);
+  /// InternalError unless every element is there.
+  void commit();
+
+ private:
+  DType dtype_;
+  int64_t elements_left_;
+  AtomicFile file_;
+};
+
 /// A dense tensor on any device, written atomically. Throws Unsupported for bf16.
 void write_npy(const std::string& path, const ConstTensorView& tensor);
 

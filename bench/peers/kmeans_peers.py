@@ -34,21 +34,12 @@ import sklearn  # noqa: E402
 from sklearn.cluster import KMeans  # noqa: E402
 
 from child import Child  # noqa: E402
+from kmeans_points import inertia, make_points, nearest  # noqa: E402
 from machine_facts import command_output, processor_facts  # noqa: E402
 
 # name, points, d, k: descriptors, product-quantiser training, SPADE's layers with 50 centers, DN2's features with 100.
 SHAPES = [("n1e5_d64_k256", 100000, 64, 256), ("n1e5_d128_k1000", 100000, 128, 1000), ("n5e4_d512_k50", 50000, 512, 50),
           ("n2e4_d2048_k100", 20000, 2048, 100), ("n1e6_d32_k256", 1000000, 32, 256)]
-
-
-def make_points(n, d, k, seed):
-    """Clusters of different sizes, twice as many as are asked for, in 16 dimensions of which every component is made; never negative."""
-    generator = np.random.default_rng(seed)
-    mixing = generator.standard_normal((16, d), dtype=np.float32) / 4
-    middles = 2 * generator.standard_normal((2 * k, 16), dtype=np.float32)
-    which = np.minimum((2 * k * generator.random(n) ** 1.5).astype(np.int64), 2 * k - 1)
-    hidden = middles[which] + generator.standard_normal((n, 16), dtype=np.float32)
-    return np.maximum(hidden @ mixing, 0)
 
 
 class Ours(Child):
@@ -58,20 +49,6 @@ class Ours(Child):
     def run(self):
         wall, cpu, iterations, _, _ = self.ask(f"run {arguments.iterations}").split()
         return float(cpu if arguments.clock == "cpu" else wall) / int(iterations)
-
-
-def nearest(points, centers):
-    index = faiss.IndexFlatL2(points.shape[1])
-    index.add(centers)
-    return index.search(points, 1)[1][:, 0]
-
-
-def inertia(points, centers):
-    labels, total = nearest(points, centers), 0.0
-    for begin in range(0, len(points), 65536):
-        part = slice(begin, begin + 65536)
-        total += float(np.square(points[part].astype(np.float64) - centers[labels[part]].astype(np.float64)).sum())
-    return total
 
 
 def run_faiss(points, start):

@@ -408,7 +408,8 @@ void KnnSearch::add_hits(const Item& item, const Memory& m, int64_t panel, doubl
 /// Returns the first panel that was not looked at: the filter was given up.
 int64_t KnnSearch::walk_panels(const Item& item, const Memory& m, double scale, KnnStatistics& statistics) {
   const int64_t count = item.queries.size();
-  const auto filter = (tiles_ != nullptr ? tiles_->filter : kernels_.filter)[static_cast<int>(index_.code())];
+  const auto* const by_code = tiles_ != nullptr ? tiles_->filter : kernels_.filter;  // as in search_table
+  const auto filter = by_code[static_cast<int>(index_.code())];
   int64_t window = 0;
   for (int64_t p = item.panels.begin; p < item.panels.end; ++p) {
     if (p > item.panels.begin && (p - item.panels.begin) % kWindowPanels == 0) {

@@ -71,4 +71,33 @@ std::vector<int64_t> Random::permutation(int64_t count) {
   return order;
 }
 
+RandomOrder::RandomOrder(int64_t count, uint64_t seed, uint64_t stream)
+    : count_(static_cast<uint64_t>(count)), seed_(seed), stream_(stream) {
+  PANDA_CHECK(count >= 0, "random order: count ", count, ", expected >= 0");
+  while (half_bits_ < 32 && (uint64_t{1} << (2 * half_bits_)) < count_) ++half_bits_;
+}
+
+uint64_t RandomOrder::permuted(uint64_t x) const {
+  constexpr uint32_t kRounds = 6;
+  const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
+  uint64_t left = x >> half_bits_;
+  uint64_t right = x & mask;
+  for (uint32_t round = 0; round < kRounds; ++round) {
+    const uint32_t mixed = philox4x32({static_cast<uint32_t>(right), round, static_cast<uint32_t>(stream_),
+                                       static_cast<uint32_t>(stream_ >> 32)},
+                                      {static_cast<uint32_t>(seed_), static_cast<uint32_t>(seed_ >> 32)})[0];
+    const uint64_t next = left ^ (mixed & mask);
+    left = right;
+    right = next;
+  }
+  return (left << half_bits_) | right;
+}
+
+int64_t RandomOrder::operator[](int64_t i) const {
+  PANDA_INTERNAL_ASSERT(i >= 0 && static_cast<uint64_t>(i) < count_, "random order: ", i, " of ", count_);
+  uint64_t x = permuted(static_cast<uint64_t>(i));
+  while (x >= count_) x = permuted(x);  // a cycle of the network comes back below `count`
+  return static_cast<int64_t>(x);
+}
+
 }  // namespace panda

@@ -43,4 +43,22 @@ class Random {
   double spare_normal_ = 0;
 };
 
+/// A permutation of 0..count-1 that takes no memory: a Feistel network of six rounds over an even number of
+/// bits, with Philox as its round function, walked until it meets a number below `count` (Black and Rogaway
+/// 2002). Of the count! permutations it draws among those that such networks make.
+class RandomOrder {
+ public:
+  RandomOrder(int64_t count, uint64_t seed, uint64_t stream);
+  /// Which comes i-th, 0 <= i < count.
+  [[nodiscard]] int64_t operator[](int64_t i) const;
+
+ private:
+  [[nodiscard]] uint64_t permuted(uint64_t x) const;
+
+  uint64_t count_;
+  uint64_t seed_;
+  uint64_t stream_;
+  int half_bits_ = 1;
+};
+
 }  // namespace panda

@@ -79,7 +79,7 @@ class CodedBlock {
     for (int64_t query = 0; query < count_; ++query) {
       int32_t sum = 0;
       for (int64_t i = 0; i < d_; ++i) sum += of_query(query, i);
-      bias_.push_back((pairs() ? 256 * 128 + 128 : 128) * sum);
+      bias_.push_back(static_cast<int32_t>((pairs() ? 256 * 128 + 128 : 128) * static_cast<uint32_t>(sum)));
       for (int64_t g = 0; g < groups; ++g) {
         for (int64_t byte = 0; byte < 4; ++byte) {
           const int64_t block = query / kKnnTiledQueries * steps * step * 4 * kKnnTiledQueries;

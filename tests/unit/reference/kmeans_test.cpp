@@ -264,6 +264,72 @@ TEST_F(Kmeans, PlusPlusStartDrawsByWeightAndDistance) {
   EXPECT_NEAR(twos, 400, 45);  // standard deviation 8.9
 }
 
+/// k-means++ by its definition: every point is measured to every center, and sums are added from the start.
+std::vector<float> plus_plus_by_definition(Device& device, const Tensor& points, const Tensor& weights,
+                                           int64_t k, uint64_t seed) {
+  const int64_t n = points.shape()[0];
+  Random random(seed, 0x6b6d0002);
+  std::vector<double> w(static_cast<size_t>(n), 1.0);
+  for (size_t i = 0; weights.present() && i < w.size(); ++i) w[i] = weights.data<float>()[i];
+  std::vector<double> nearest(static_cast<size_t>(n), INFINITY);
+  std::vector<double> masses = w;
+  std::vector<float> centers;
+  for (int64_t j = 0; j < k; ++j) {
+    if (std::count(masses.begin(), masses.end(), 0.0) == n) masses = w;
+    double total = 0;
+    for (const double mass : masses) total += mass;
+    const double wanted = random.next_uniform() * total;
+    double sum = 0;
+    int64_t drawn = 0;
+    for (size_t i = 0; i < masses.size(); ++i) {
+      if (masses[i] == 0) continue;
+      sum += masses[i];
+      drawn = static_cast<int64_t>(i);
+      if (sum > wanted) break;
+    }
+    const Tensor center = clone_to(points.view().rows(drawn, drawn + 1), host());
+    for (const float x : values_of<float>(center)) centers.push_back(x);
+    const Tensor distances(host(), DType::kF64, {n, 1}, "d");
+    const Tensor indices(host(), DType::kI64, {n, 1}, "i");
+    knn_search(device, {points, center, 1, distances, indices});
+    for (size_t i = 0; i < masses.size(); ++i) {
+      nearest[i] = std::min(nearest[i], distances.data<double>()[i]);
+      masses[i] = w[i] * nearest[i];
+    }
+  }
+  return centers;
+}
+
+TEST_F(Kmeans, PlusPlusStartSkipsNoPointThatCouldBeNearer) {
+  Random random(6);
+  const auto filled = [&](int64_t n, int64_t d, const std::function<double(int64_t)>& element) {
+    Tensor points(host(), DType::kF32, {n, d}, "points");
+    for (int64_t i = 0; i < n * d; ++i) points.data<float>()[i] = static_cast<float>(element(i));
+    return points;
+  };
+  const auto normal = [&](int64_t) { return random.next_normal(); };
+  std::map<std::string, Tensor> cases = {
+      {"blobs", blobs(700, 21, 1)},
+      {"far blobs of d=130", filled(400, 130, [&](int64_t i) { return 50 * (i / 130 % 7) + normal(i); })},
+      {"a line of integers", filled(300, 1, [](int64_t i) { return i; })},  // centers twice as far: equality
+      {"a small lattice", filled(500, 3, [&](int64_t) { return static_cast<double>(random.next_below(3)); })},
+      {"huge", filled(200, 5, [&](int64_t i) { return 1e30 * normal(i); })},
+      {"tiny", filled(200, 5, [&](int64_t i) { return 1e-39 * normal(i); })},
+      {"one outlier", filled(200, 2, [&](int64_t i) { return i == 100 ? 1e20 : normal(i); })}};
+  for (const auto& [name, points] : cases) {
+    const int64_t n = points.shape()[0];
+    const Tensor weights = filled(n, 1, [](int64_t i) { return i % 5; }).reshaped({n});
+    for (const bool weighted : {false, true}) {
+      const Tensor used = weighted ? weights : Tensor();
+      for (const uint64_t seed : {0, 1}) {
+        const KmeansResult result = run(points, {.k = 40, .iterations = 0, .seed = seed}, used);
+        EXPECT_EQ(values_of<float>(result.centers), plus_plus_by_definition(*device_, points, used, 40, seed))
+            << name << " " << weighted << " " << seed;
+      }
+    }
+  }
+}
+
 std::string message_of(const std::function<void()>& body) {
   try {
     body();

@@ -75,6 +75,27 @@ TEST(Npy, RoundTripIsBitExactAndWritesNumPysBytes) {
   EXPECT_FALSE(path_exists(folder.path("b.npy")));
 }
 
+TEST(Npy, WritesByPartsWhatItWritesAtOnce) {
+  const panda::test::TemporaryDirectory folder;
+  const Tensor tensor = test::random_bits(DType::kI64, {10, 3}, 4);
+  write_npy(folder.path("once.npy"), tensor);
+  {
+    NpyWriter writer(folder.path("parts.npy"), DType::kI64, {10, 3});
+    for (const auto& [begin, end] : {std::pair(0, 4), {4, 4}, {4, 10}})
+      writer.append(tensor.view().rows(begin, end));
+    EXPECT_FALSE(path_exists(folder.path("parts.npy")));
+    writer.commit();
+  }
+  EXPECT_EQ(read_file(folder.path("parts.npy")), read_file(folder.path("once.npy")));
+  {
+    NpyWriter writer(folder.path("left.npy"), DType::kI64, {10, 3});
+    writer.append(tensor.view().rows(0, 4));
+    EXPECT_THROW(writer.append(tensor), InternalError);
+    EXPECT_THROW(writer.commit(), InternalError);
+  }
+  EXPECT_EQ(list_directory(folder.path()), (std::vector<std::string>{"once.npy", "parts.npy"}));
+}
+
 TEST(Npy, EachBrokenHeaderIsAnErrorThatSaysWhich) {
   const std::string data(24, '\0');
   EXPECT_NO_THROW(
