@@ -112,6 +112,7 @@ Evaluation evaluate_on_test(const DemoInput& input, const anomaly::Detector& mod
   EvaluationOptions options;
   if (model.threshold()) options.threshold = model.threshold()->value;
   options.scale = fitted_map_scale(model);
+  if (const auto pixels = model.pixel_threshold()) options.pixel_threshold = pixels->value;
   options.shown = shown;
   return evaluate(input.device, model, *input.dataset.test, input.extract, options, progress);
 }

@@ -123,6 +123,8 @@ class Evaluator {
     of_kind.flagged += flagged ? 1 : 0;
     (anomalous ? result_.anomalous : result_.normal) += 1;
     if (flagged) ++(anomalous ? result_.found : result_.false_alarms);
+    if (!anomalous && options_.pixel_threshold && scored.map)
+      result_.false_marks += anomaly::map_maximum(*scored.map) > *options_.pixel_threshold ? 1 : 0;
   }
 
   Evaluation finish(Progress* progress) {
@@ -147,7 +149,12 @@ class Evaluator {
     }
     result_.missed = missed_.take();
     result_.alarms = alarms_.take();
-    result_.clearest = clearest_.take();
+    for (ShownImage& image : clearest_.take()) {
+      const bool shown =
+          std::any_of(result_.missed.begin(), result_.missed.end(),
+                      [&image](const ShownImage& missed) { return missed.file == image.file; });
+      if (!shown) result_.clearest.push_back(std::move(image));
+    }
     return std::move(result_);
   }
 
