@@ -17,7 +17,7 @@ namespace panda::anomaly {
 
 /// The training pixel that an image's most anomalous pixel is nearest to.
 struct NearestPixel {
-  int64_t training_image = 0;  ///< its place in the training set
+  int64_t training_image = 0;  ///< its place among those of the gallery
   int64_t layer = 0;           ///< whose features were compared
   // Of the pixel and of its neighbour, in the network's input.
   int64_t row = 0;
@@ -54,6 +54,8 @@ class Detector {
   [[nodiscard]] virtual bool makes_maps() const { return false; }
   /// Whether scores come with ImageScore::nearest.
   [[nodiscard]] virtual bool finds_training_pixels() const { return false; }
+  /// What the gallery's image of this place was called in the data set; "" where the model does not know.
+  [[nodiscard]] virtual std::string training_file(int64_t /*place*/) const { return ""; }
 
   /// Hands each image's score to `sink`, in the order of loading, as soon as its batch is done: memory does
   /// not grow with the number of images. With extract.skip_bad, images that cannot be read are left out and

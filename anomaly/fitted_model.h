@@ -107,6 +107,8 @@ class FittedModelFile {
 
   [[nodiscard]] std::string source() const { return file_.source(); }
   [[nodiscard]] const std::string& method() const { return text_field("method"); }
+  /// All metadata.
+  [[nodiscard]] const weights::Metadata& fields() const { return file_.metadata(); }
   [[nodiscard]] bool has(const std::string& key) const { return file_.metadata().count(key) != 0; }
   // A field that is missing or cannot be read as asked is a FormatError naming it.
   [[nodiscard]] const std::string& text_field(const std::string& key) const;

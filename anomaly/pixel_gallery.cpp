@@ -1,10 +1,13 @@
 #include "anomaly/pixel_gallery.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <utility>
 
 #include "kernels/kmeans.h"
 #include "kernels/tensor/checked_math.h"
+#include "kernels/tensor/parallel.h"
 #include "kernels/tensor/progress.h"
 
 namespace panda::anomaly {
@@ -20,6 +23,36 @@ constexpr int64_t kBlocks = 8;
 int64_t choose_images_per_block(int64_t images, int64_t image_bytes, int64_t memory_bytes) {
   const int64_t fitting = std::min(memory_bytes, kBlockBytes) / std::max<int64_t>(1, image_bytes);
   return std::clamp<int64_t>(fitting, 1, std::max<int64_t>(1, ceil_div(images, kBlocks)));
+}
+
+/// D of kL2 (kernels/knn.h), in its order of summation.
+double squared_distance(const float* q, const float* x, int64_t d) {
+  constexpr size_t kParts = 16;
+  std::array<double, kParts> sums{};
+  const auto add = [&](size_t part, int64_t i) {
+    const double difference = double{q[i]} - double{x[i]};
+    sums[part] += difference * difference;
+  };
+  int64_t i = 0;
+  for (; i + static_cast<int64_t>(kParts) <= d; i += kParts) {
+    for (size_t part = 0; part < kParts; ++part) add(part, i + static_cast<int64_t>(part));
+  }
+  for (size_t part = 0; i < d; ++part, ++i) add(part, i);
+  for (size_t half = kParts / 2; half >= 1; half /= 2) {
+    for (size_t part = 0; part < half; ++part) sums[part] += sums[part + half];
+  }
+  return sums[0];
+}
+
+/// Puts (distance, index) into a row of k that is ordered; of equal distances the earlier one stays ahead.
+void insert(double* distances, int64_t* indices, int64_t k, double distance, int64_t index) {
+  int64_t place = k;
+  while (place > 0 && distance < distances[place - 1]) --place;
+  if (place == k) return;
+  std::copy_backward(distances + place, distances + k - 1, distances + k);
+  std::copy_backward(indices + place, indices + k - 1, indices + k);
+  distances[place] = distance;
+  indices[place] = index;
 }
 
 }  // namespace
@@ -88,22 +121,24 @@ Tensor PixelGallery::read(int64_t begin, int64_t end) const {
   return rows;
 }
 
+ConstTensorView PixelGallery::rows(int64_t begin, int64_t end, Tensor& owner) const {
+  const int64_t first = begin / pixels_;
+  if (resident()) {
+    const Block& block = blocks_[static_cast<size_t>(first / images_per_block_)];
+    const int64_t before = block.images.begin * pixels_;
+    if (end <= block.images.end * pixels_) return block.rows.view().rows(begin - before, end - before);
+  }
+  owner = read(first, ceil_div(end, pixels_));
+  return owner.view().rows(begin - first * pixels_, end - first * pixels_);
+}
+
 PixelGallery PixelGallery::clustered(int64_t clusters, uint64_t seed, Progress* progress) const {
   kernels::KmeansPoints points;
   points.n = images_ * pixels_;
   points.d = width_;
-  const int64_t block_rows = images_per_block_ * pixels_;
-  if (resident()) points.piece_rows = block_rows;
-  points.read = [this, block_rows](int64_t begin, int64_t end, Tensor& owner) -> ConstTensorView {
-    if (resident()) {  // where they lie
-      const int64_t block = begin / block_rows;
-      return blocks_[static_cast<size_t>(block)].rows.view().rows(begin - block * block_rows,
-                                                                  end - block * block_rows);
-    }
-    const int64_t first = begin / pixels_;
-    owner = read(first, ceil_div(end, pixels_));
-    return owner.view().rows(begin - first * pixels_, end - first * pixels_);
-  };
+  points.piece_rows = images_per_block_ * pixels_;  // a block, whose rows are read where they lie
+  points.part_bytes = checked_mul(checked_mul(images_per_block_, pixels_), width_ * 4);  // a block each
+  points.read = [this](int64_t begin, int64_t end, Tensor& owner) { return rows(begin, end, owner); };
   const kernels::KmeansResult result =
       kernels::kmeans(*device_, points, {.k = clusters, .seed = seed}, progress);
   PixelGallery gallery(*device_, 1, clusters, width_);
@@ -180,6 +215,51 @@ void PixelGallery::search(std::span<const PixelQuery> queries, int64_t k) const 
     if (!resident() && some(true)) block.prepared = kernels::KnnGallery(*device_, block.rows);
     for (const PixelQuery& query : ready) {
       search_block(query, block, k);
+      check_interrupt();
+    }
+  }
+}
+
+void PixelGallery::search_places(const PixelQuery& query, const ConstTensorView& rows,
+                                 const ImageRange& block, const ImageRange& part) const {
+  const int64_t k = query.distances.shape()[1];
+  device_->threads().parallel_for(query.rows.shape()[0], [&](int64_t row, int) {
+    const float* const q = query.rows.data<float>() + row * width_;
+    const int64_t place = row % pixels_;
+    for (int64_t image = part.begin; image < part.end; ++image) {
+      const float* const x = rows.data<float>() + ((image - block.begin) * pixels_ + place) * width_;
+      insert(query.distances.data<double>() + row * k, query.indices.data<int64_t>() + row * k, k,
+             squared_distance(q, x, width_), image * pixels_ + place);
+    }
+  });
+}
+
+void PixelGallery::search_same_place(std::span<const PixelQuery> queries, int64_t k) const {
+  std::vector<Tensor> copies;  // of queries that the host cannot read
+  std::vector<PixelQuery> ready(queries.begin(), queries.end());
+  for (PixelQuery& query : ready) {
+    int64_t available = 0;
+    for (const ImageRange& range : query.images) available += range.end - range.begin;
+    PANDA_CHECK(k >= 1 && available >= k, "pixel gallery: k=", k, " of ", available,
+                " images at the same place");
+    std::fill_n(query.distances.data<double>(), query.distances.numel(),
+                std::numeric_limits<double>::infinity());
+    std::fill_n(query.indices.data<int64_t>(), query.indices.numel(), int64_t{-1});
+    if (query.rows.device().host_accessible()) continue;
+    copies.push_back(clone_to(query.rows, host(), "queries"));
+    query.rows = copies.back();
+  }
+  for (int64_t i = 0; i < block_count(); ++i) {
+    const ImageRange block = block_images(i);
+    const bool here = resident() && device_->host_accessible();
+    const Tensor copied = here ? Tensor() : read(block.begin, block.end);
+    const ConstTensorView rows =
+        here ? ConstTensorView(blocks_[static_cast<size_t>(i)].rows) : ConstTensorView(copied);
+    for (const PixelQuery& query : ready) {
+      for (const ImageRange& range : query.images) {
+        const ImageRange part{std::max(range.begin, block.begin), std::min(range.end, block.end)};
+        if (part.begin < part.end) search_places(query, rows, block, part);
+      }
       check_interrupt();
     }
   }

@@ -60,6 +60,9 @@ class PixelGallery {
   [[nodiscard]] int64_t prepared_bytes() const;
   /// A copy of the features of images [begin, end) on the host: f32 (end - begin) * pixels, d.
   [[nodiscard]] Tensor read(int64_t begin, int64_t end) const;
+  /// Pixels [begin, end) of all images one after another, f32 end - begin, d: where they lie if that is in
+  /// one piece, else a copy on the host that `owner` holds.
+  [[nodiscard]] ConstTensorView rows(int64_t begin, int64_t end, Tensor& owner) const;
 
   /// A gallery of `clusters` K-means centers of these pixels (kernels/kmeans.h), in memory and prepared.
   /// Reads the pixels once per iteration, part by part. Throws InvalidArgument for fewer pixels than
@@ -69,6 +72,9 @@ class PixelGallery {
   /// The k nearest of each query's pixels. Reads each part of the gallery once for all queries. The result
   /// does not depend on the budget. Throws InvalidArgument for fewer than k pixels.
   void search(std::span<const PixelQuery> queries, int64_t k) const;
+  /// The same where each query's row r is compared only with the pixels r % pixels() of its images: with what
+  /// was at the same place. Needs no `prepare`. On the host; k at most the images of a query.
+  void search_same_place(std::span<const PixelQuery> queries, int64_t k) const;
 
  private:
   /// One block's rows, and their prepared form once there is one.
@@ -82,6 +88,9 @@ class PixelGallery {
   [[nodiscard]] Block read_block(int64_t block) const;
   void search_block(const PixelQuery& query, const Block& block, int64_t k) const;
   void search_part(const PixelQuery& query, const Block& block, const ImageRange& part, int64_t k) const;
+  /// rows: the block's, on the host.
+  void search_places(const PixelQuery& query, const ConstTensorView& rows, const ImageRange& block,
+                     const ImageRange& part) const;
 
   Device* device_ = nullptr;
   int64_t images_ = 0;

@@ -10,14 +10,19 @@ namespace panda::anomaly {
 
 namespace {
 
-/// Order-preserving: a < b as floats exactly if key(a) < key(b); -0 and 0 share a key.
-uint32_t key_of(float score) {
-  const auto bits = std::bit_cast<uint32_t>(score + 0.0F);
-  return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
+/// Negative floats fall as their bits rise: all but the sign turned over. Its own inverse.
+int32_t turned(int32_t bits) {
+  return bits < 0 ? bits ^ INT32_MAX : bits;
 }
 
-float score_of(uint32_t key) {
-  return std::bit_cast<float>((key & 0x80000000U) != 0 ? key & 0x7fffffffU : ~key);
+/// Order-preserving: a < b as floats exactly if key(a) < key(b); -0 and 0 share a key. Of numbers, above
+/// INT32_MIN and below INT32_MAX.
+int32_t key_of(float score) {
+  return turned(std::bit_cast<int32_t>(score + 0.0F));
+}
+
+double score_of(int32_t key) {
+  return double{std::bit_cast<float>(turned(key))};
 }
 
 /// The area under a chain of straight lines from its first point to x = limit; x rises in whole numbers.
@@ -96,38 +101,54 @@ struct PixelMetrics::Sweep {
     curve.add({0, 0, std::numeric_limits<double>::infinity()});
   }
 
-  /// `ids`: the regions of the anomalous pixels with this score.
-  void group(float score, const std::vector<uint32_t>& ids, int64_t tied_normal) {
-    const int64_t normal_below = of.normal_pixels_ - false_positives - tied_normal;
-    for (; even.any() && even.position() >= normal_below; even.advance()) {
+  // A group is the pixels of one score: first how many of them are normal, then each anomalous one's region,
+  // in falling order so that the sums' order is fixed.
+  void begin_group(int64_t tied_normal) {
+    tied = tied_normal;
+    anomalous_in_group = 0;
+    const int64_t below = normal_below();
+    for (; even.any() && even.position() >= below; even.advance()) {
       even_area.to(of.normal_pixels_ - 1 - even.position(), overlap);
     }
-    for (const uint32_t id : ids) {
-      const Region& region = of.regions_[id - 1];
-      KindSweep& kind = kinds[static_cast<size_t>(region.kind)];
-      overlap = overlap + share_of_one_pixel[id - 1];
-      kind.overlap = kind.overlap + share_of_one_pixel[id - 1];
-      kind.twice_wins += 2 * normal_below + tied_normal;
-    }
-    false_positives += tied_normal;
-    pro_area.to(false_positives, overlap);
-    if (tied_normal > 0 || !ids.empty()) add_curve_point(score);
-    for (KindSweep& kind : kinds) kind.area.to(false_positives, kind.overlap);
-    ranking.group(double{score}, static_cast<int64_t>(ids.size()), tied_normal);
   }
 
-  void add_curve_point(float score) {
+  void add(size_t region_index) {
+    const Region& region = of.regions_[region_index];
+    KindSweep& kind = kinds[static_cast<size_t>(region.kind)];
+    overlap = overlap + share_of_one_pixel[region_index];
+    kind.overlap = kind.overlap + share_of_one_pixel[region_index];
+    kind.twice_wins += 2 * normal_below() + tied;
+    ++anomalous_in_group;
+  }
+
+  void end_group(double score) {
+    false_positives += tied;
+    pro_area.to(false_positives, overlap);
+    add_curve_point(score);
+    for (KindSweep& kind : kinds) kind.area.to(false_positives, kind.overlap);
+    ranking.group(score, anomalous_in_group, tied);
+  }
+
+  void normal_group(double score, int64_t pixels) {
+    begin_group(pixels);
+    end_group(score);
+  }
+
+  /// Normal pixels with scores below the group's.
+  [[nodiscard]] int64_t normal_below() const { return of.normal_pixels_ - false_positives - tied; }
+
+  void add_curve_point(double score) {
     if (of.normal_pixels_ == 0 || of.regions_.empty() || curve_ended) return;
     const double x = static_cast<double>(false_positives) / static_cast<double>(of.normal_pixels_);
     const double y = overlap.rounded() / static_cast<double>(of.regions_.size());
     const double limit = of.options_.fpr_limit;
     if (x > limit) {
       const double y_limit = last_point.y + (y - last_point.y) * (limit - last_point.x) / (x - last_point.x);
-      curve.add({limit, y_limit, double{score}});
+      curve.add({limit, y_limit, score});
       curve_ended = true;
       return;
     }
-    last_point = {x, y, double{score}};
+    last_point = {x, y, score};
     curve.add(last_point);
   }
 
@@ -149,12 +170,15 @@ struct PixelMetrics::Sweep {
   CurvePoint last_point;
   bool curve_ended = false;
   std::vector<KindSweep> kinds;
-  int64_t false_positives = 0;
+  int64_t false_positives = 0;  // above the group's score
+  int64_t tied = 0;             // normal pixels of the group
+  int64_t anomalous_in_group = 0;
 };
 
-PixelMetrics::PixelMetrics(const PixelMetricsOptions& options, int64_t kind_count)
+PixelMetrics::PixelMetrics(Device& device, const PixelMetricsOptions& options, int64_t kind_count)
     : options_(options),
-      sorter_(options.memory_bytes, options.scratch_directory),
+      normal_(device, options.memory_bytes / 4 * 3, options.scratch_directory),
+      anomalous_(device, options.memory_bytes / 4, options.scratch_directory),
       kinds_(static_cast<size_t>(kind_count)) {
   PANDA_CHECK(options.fpr_limit > 0 && options.fpr_limit <= 1, "pixel metrics: a limit of ",
               options.fpr_limit, " for the false-positive rate, expected one above 0 and at most 1");
@@ -184,42 +208,58 @@ void PixelMetrics::add(std::span<const float> scores, std::span<const uint8_t> m
   ++metrics.images;
   metrics.regions += components.count();
   for (size_t i = 0; i < scores.size(); ++i) {
-    const auto label = static_cast<uint64_t>(components.labels[i]);
-    const uint64_t id = label == 0 ? 0 : first_region + label;
-    sorter_.add(uint64_t{key_of(scores[i])} << 32 | id);
-    metrics.anomalous_pixels += label != 0 ? 1 : 0;
-    (label != 0 ? anomalous_pixels_ : normal_pixels_) += 1;
+    const int32_t label = components.labels[i];
+    if (label == 0) {
+      normal_.add(key_of(scores[i]));
+    } else {
+      const int64_t region = static_cast<int64_t>(first_region) + label - 1;
+      anomalous_.add((int64_t{key_of(scores[i])} << 32) + region);
+      ++metrics.anomalous_pixels;
+    }
   }
+  normal_pixels_ = normal_.size();
+  anomalous_pixels_ = anomalous_.size();
   ++image_count_;
 }
 
+// What stands between two scores of anomalous pixels moves every curve along a straight line, so it is two
+// groups: the highest score, which is the threshold below the group before, and the others under the lowest.
+void PixelMetrics::pass_normal(int32_t least, Sweep& sweep) {
+  const int32_t* const head = normal_.head();
+  if (head == nullptr || *head < least) return;
+  const int32_t highest = *head;
+  sweep.normal_group(score_of(highest), normal_.pass(highest).count);
+  const auto others = normal_.pass(least);
+  if (others.count > 0) sweep.normal_group(score_of(others.last), others.count);
+}
+
 PixelMetricsResult PixelMetrics::finish(Progress* progress) {
-  constexpr int64_t kReportEvery = int64_t{1} << 22;
-  sorter_.finish();
+  constexpr int64_t kReportEvery = int64_t{1} << 20;  // pixels: a fraction of a second
+  const int64_t pixels = normal_pixels_ + anomalous_pixels_;
+  report_progress(progress, "ranking pixels", 0, pixels);
+  normal_.finish();
+  anomalous_.finish();
   const DoubleDouble limit =
       DoubleDouble(options_.fpr_limit) * DoubleDouble(static_cast<double>(normal_pixels_));
   Sweep sweep(*this, limit);
-  std::vector<uint32_t> ids;
-  int64_t tied_normal = 0;
-  uint64_t record = 0;
-  int64_t done = 0;
-  bool more = sorter_.next(record);
-  while (more) {
-    const auto key = static_cast<uint32_t>(record >> 32);
-    ids.clear();
-    tied_normal = 0;
-    // Regions come in falling order within a score, so the sums' order is fixed.
-    for (; more && static_cast<uint32_t>(record >> 32) == key; more = sorter_.next(record)) {
-      if (const auto id = static_cast<uint32_t>(record); id != 0) {
-        ids.push_back(id);
-      } else {
-        ++tied_normal;
-      }
-      if (++done % kReportEvery == 0) report_progress(progress, "ranking pixels", done, sorter_.size());
+  int64_t found = 0;
+  int64_t reported = 0;
+  while (anomalous_.head() != nullptr) {
+    const auto key = static_cast<int32_t>(*anomalous_.head() >> 32);
+    pass_normal(key + 1, sweep);
+    sweep.begin_group(normal_.pass(key).count);
+    int64_t record = 0;
+    while (anomalous_.head() != nullptr && *anomalous_.head() >> 32 == key && anomalous_.next(record)) {
+      sweep.add(static_cast<size_t>(record & UINT32_MAX));
+      const int64_t done = ++found + sweep.false_positives;
+      if (done < reported + kReportEvery) continue;
+      report_progress(progress, "ranking pixels", done, pixels);
+      reported = done;
     }
-    sweep.group(score_of(key), ids, tied_normal);
+    sweep.end_group(score_of(key));
   }
-  report_progress(progress, "ranking pixels", sorter_.size(), sorter_.size());
+  pass_normal(INT32_MIN, sweep);
+  report_progress(progress, "ranking pixels", pixels, pixels);
 
   PixelMetricsResult result;
   result.pixels = sweep.ranking.result();

@@ -1,7 +1,8 @@
 // How well maps of scores find the anomalous pixels: pixel ROCAUC and PRO, exact and in bounded memory.
 //
 // All pixels of all images count together, and every distinct score is a threshold. Pixels are sorted once,
-// on disk where they exceed the budget; counts are integers, sums have 106 bits and one rounding at the end.
+// on the device, in runs on disk where they exceed the budget; counts are integers, sums have 106 bits and
+// one rounding at the end: the same bits on every device and for every budget.
 //
 //   pixel ROCAUC  P(score of an anomalous pixel > score of a normal pixel), ties half (PANDA paper, App. E)
 //   PRO           the mean over all regions (8-connected components of the masks) of the share of the region
@@ -61,9 +62,9 @@ struct PixelMetricsResult {
 
 class PixelMetrics {
  public:
-  /// `kind_count`: kinds of images, 0 .. kind_count - 1. Throws InvalidArgument for a limit outside (0, 1] or
-  /// fewer than two thresholds.
-  explicit PixelMetrics(const PixelMetricsOptions& options, int64_t kind_count = 1);
+  /// `device` sorts, and must outlive this · `kind_count`: kinds of images, 0 .. kind_count - 1. Throws
+  /// InvalidArgument for a limit outside (0, 1] or fewer than two thresholds.
+  PixelMetrics(Device& device, const PixelMetricsOptions& options, int64_t kind_count = 1);
 
   /// scores, mask: height x width, row-major; mask: not 0 where anomalous. Throws InvalidArgument for other
   /// sizes, a kind out of range, and a NaN (naming image and pixel).
@@ -81,9 +82,13 @@ class PixelMetrics {
     int64_t kind = 0;
   };
   struct Sweep;
+  /// Normal pixels whose keys are at least `least`, none of which an anomalous pixel has.
+  void pass_normal(int32_t least, Sweep& sweep);
 
   PixelMetricsOptions options_;
-  RecordSorter sorter_;
+  // Keys rise with scores. A normal pixel is its key alone: there are many of them.
+  RecordSorter<int32_t> normal_;
+  RecordSorter<int64_t> anomalous_;  // key 2^32 + region, regions from 0
   std::vector<Region> regions_;
   std::vector<KindMetrics> kinds_;
   int64_t normal_pixels_ = 0;

@@ -51,8 +51,11 @@ void RankingSweep::group(double score, int64_t tied_anomalous, int64_t tied_norm
   if (anomalous_ == 0) return;
   const double recall = found / static_cast<double>(anomalous_);
   precision_recall_.add({recall, precision, score});
-  precision_sum_ = precision_sum_ + DoubleDouble(static_cast<double>(tied_anomalous)) * DoubleDouble(found) /
-                                        DoubleDouble(static_cast<double>(true_positives_ + false_positives_));
+  if (tied_anomalous > 0) {
+    precision_sum_ =
+        precision_sum_ + DoubleDouble(static_cast<double>(tied_anomalous)) * DoubleDouble(found) /
+                             DoubleDouble(static_cast<double>(true_positives_ + false_positives_));
+  }
   const double f1 = 2 * found / static_cast<double>(true_positives_ + false_positives_ + anomalous_);
   if (!best_ || f1 > best_->f1) {
     best_ = {score, f1, precision, recall};

@@ -1,6 +1,7 @@
 #include "anomaly/score_map.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "kernels/tensor/checked_math.h"
@@ -35,18 +36,47 @@ int64_t mirrored(int64_t i, int64_t n) {
   return i < n ? i : period - 1 - i;
 }
 
-/// `line`, n values `stride` apart, convolved in place with the symmetric weights w_0..w_radius.
-void convolve_line(double* line, int64_t n, int64_t stride, const std::vector<double>& weights,
-                   std::vector<double>& padded) {
-  const auto radius = static_cast<int64_t>(weights.size()) - 1;
-  for (int64_t i = -radius; i < n + radius; ++i) {
-    padded[static_cast<size_t>(i + radius)] = line[mirrored(i, n) * stride];
+/// Lines that are convolved at once, so that their sums are vectors.
+constexpr int64_t kLanes = 16;
+
+/// out[lane] of `count` <= kLanes neighbouring lanes: w_0 x_0 + sum_j w_j (x_-j + x_j), where x_j of a lane
+/// is center[lane + j * step]. All kLanes are read.
+void convolve_lanes(const double* center, int64_t step, const std::vector<double>& weights, double* out,
+                    int64_t count) {
+  std::array<double, kLanes> sums;
+  for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] = center[lane] * weights[0];
+  for (size_t j = 1; j < weights.size(); ++j) {
+    const double* const before = center - static_cast<int64_t>(j) * step;
+    const double* const after = center + static_cast<int64_t>(j) * step;
+    for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += (before[lane] + after[lane]) * weights[j];
   }
-  for (int64_t i = 0; i < n; ++i) {
-    const double* center = padded.data() + i + radius;
-    double sum = center[0] * weights[0];
-    for (int64_t j = 1; j <= radius; ++j) sum += (center[-j] + center[j]) * weights[static_cast<size_t>(j)];
-    line[i * stride] = sum;
+  std::copy_n(sums.begin(), count, out);
+}
+
+/// Every column of the map, in place; `padded` holds (height + 2 radius) kLanes values.
+void convolve_columns(std::span<double> map, int64_t height, int64_t width, int64_t radius,
+                      const std::vector<double>& weights, std::vector<double>& padded) {
+  for (int64_t x = 0; x < width; x += kLanes) {
+    const int64_t count = std::min(kLanes, width - x);
+    for (int64_t y = -radius; y < height + radius; ++y) {
+      std::copy_n(map.data() + mirrored(y, height) * width + x, count, padded.data() + (y + radius) * kLanes);
+    }
+    for (int64_t y = 0; y < height; ++y) {
+      convolve_lanes(padded.data() + (y + radius) * kLanes, kLanes, weights, map.data() + y * width + x,
+                     count);
+    }
+  }
+}
+
+/// Every row of the map, in place; `padded` holds width + 2 radius + kLanes values.
+void convolve_rows(std::span<double> map, int64_t height, int64_t width, int64_t radius,
+                   const std::vector<double>& weights, std::vector<double>& padded) {
+  for (int64_t y = 0; y < height; ++y) {
+    double* const row = map.data() + y * width;
+    for (int64_t x = -radius; x < width + radius; ++x)
+      padded[static_cast<size_t>(x + radius)] = row[mirrored(x, width)];
+    for (int64_t x = 0; x < width; x += kLanes)
+      convolve_lanes(padded.data() + x + radius, 1, weights, row + x, std::min(kLanes, width - x));
   }
 }
 
@@ -90,9 +120,10 @@ void gaussian_smooth(std::span<double> map, int64_t height, int64_t width, doubl
     sum += (i == 0 ? 1 : 2) * weights[static_cast<size_t>(i)];
   }
   for (double& weight : weights) weight /= sum;
-  std::vector<double> padded(static_cast<size_t>(std::max(height, width) + 2 * radius));
-  for (int64_t x = 0; x < width; ++x) convolve_line(map.data() + x, height, width, weights, padded);
-  for (int64_t y = 0; y < height; ++y) convolve_line(map.data() + y * width, width, 1, weights, padded);
+  std::vector<double> padded(
+      static_cast<size_t>(std::max((height + 2 * radius) * kLanes, width + 2 * radius + kLanes)));
+  convolve_columns(map, height, width, radius, weights, padded);
+  convolve_rows(map, height, width, radius, weights, padded);
 }
 
 float map_maximum(const ScoreMap& map) {

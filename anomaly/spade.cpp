@@ -39,7 +39,8 @@ std::string Spade::description() const {
   for (const int64_t layer : options_.pyramid.layers) layers += text(layers.empty() ? "" : ",", layer);
   return text("spade: layers ", layers, options_.pyramid.concatenate ? " concatenated, " : " summed, ",
               score_rule_name(options_.pixel.rule), ", k=", options_.pixel.k, ", gallery ",
-              options_.clusters > 0         ? text("of ", options_.clusters, " K-means centers per layer")
+              options_.same_place           ? std::string("of the same place in all images")
+              : options_.clusters > 0       ? text("of ", options_.clusters, " K-means centers per layer")
               : options_.nearest_images > 0 ? text("of the ", options_.nearest_images, " nearest images")
                                             : std::string("of all images"),
               ", sigma ", options_.sigma, picture_text(options_), ", image score ",
@@ -57,6 +58,10 @@ int64_t Spade::gallery_bytes() const {
   for (const PixelGallery& gallery : galleries_)
     bytes += gallery.images() * gallery.pixels() * gallery.width() * 4;
   return bytes;
+}
+
+std::string Spade::training_file(int64_t place) const {
+  return gallery_files_.empty() ? "" : gallery_files_.at(static_cast<size_t>(place));
 }
 
 std::vector<std::vector<ImageRange>> Spade::images_for(const Tensor& pooled, int64_t count,
@@ -102,9 +107,16 @@ std::vector<std::vector<ImageRange>> Spade::images_for(const Tensor& pooled, int
   return result;
 }
 
+void Spade::check_place(const PictureGrid& grid) const {
+  PANDA_CHECK(grid.height == training_.height && grid.width == training_.width, "a picture of ", grid.width,
+              " x ", grid.height, ", but pixels are compared at the same place of pictures of ",
+              training_.width, " x ", training_.height);
+}
+
 Spade::Scored Spade::make_maps(const PictureGrid& grid, const std::vector<ConstTensorView>& levels,
                                int64_t count, const std::vector<std::vector<ImageRange>>& images) const {
   const int64_t k = options_.pixel.k;
+  if (options_.same_place) check_place(grid);
   std::vector<Tensor> distances;
   std::vector<Tensor> indices;
   for (size_t l = 0; l < galleries_.size(); ++l) {
@@ -124,7 +136,11 @@ Spade::Scored Spade::make_maps(const PictureGrid& grid, const std::vector<ConstT
                            indices[l].view().rows(i * pixels, (i + 1) * pixels)});
       }
     }
-    galleries_[l].search(queries, k);
+    if (options_.same_place) {
+      galleries_[l].search_same_place(queries, k);
+    } else {
+      galleries_[l].search(queries, k);
+    }
   }
 
   Scored scored;

@@ -12,7 +12,8 @@
 // over the kappa nearest n_j of all training pixels, or of the pixels of the K training images whose pooled
 // features are nearest (arXiv 2005.02357), or of N centers per layer that K-means (kernels/kmeans.h) makes of
 // all training pixels (the paper's section 4.3.3, with N = 50): scoring then costs the same for any number of
-// training images, and no longer knows which training pixel was nearest.
+// training images, and no longer knows which training pixel was nearest. Or over those n_j that lie at the
+// same place of their image (not in the paper; for parts that always lie alike).
 //
 // Calibration: training images drawn by the seed are left out in turn, or held out of the gallery for good.
 // With the gallery of all images the former keeps the promise exactly, as docs/decisions/threshold.md argues:
@@ -52,6 +53,7 @@ struct SpadeOptions {
   ScoreOptions image;
   ImageRule image_rule = ImageRule::kPooledKnn;
   int64_t nearest_images = 0;  ///< K; 0: pixels of all training images
+  bool same_place = false;     ///< only the pixels at the same place
   int64_t clusters = 0;        ///< N; 0: the pixels themselves
   double sigma = 5;            ///< in pixels of the map
   data::ImageTransform transform;
@@ -92,6 +94,7 @@ class Spade final : public Detector {
   [[nodiscard]] int64_t training_count() const override { return training_count_; }
   [[nodiscard]] bool makes_maps() const override { return true; }
   [[nodiscard]] bool finds_training_pixels() const override { return options_.clusters == 0; }
+  [[nodiscard]] std::string training_file(int64_t place) const override;
   void score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
                   Progress* progress) const override;
   [[nodiscard]] const std::optional<Threshold>& threshold() const override { return threshold_; }
@@ -130,6 +133,12 @@ class Spade final : public Detector {
   }
   /// Images per batch of the loader: pictures without a crop come one by one.
   [[nodiscard]] ExtractOptions loading(const ExtractOptions& extract) const;
+  /// Of a gallery of all pixels: makes it ready to be searched.
+  void prepare(PixelGallery& gallery) const {
+    if (!options_.same_place) gallery.prepare();
+  }
+  /// Throws InvalidArgument where the places of this grid are not those of the training pictures.
+  void check_place(const PictureGrid& grid) const;
   /// Maps of `count` images of this grid from their features, each against the pixels of its own images.
   [[nodiscard]] Scored make_maps(const PictureGrid& grid, const std::vector<ConstTensorView>& levels,
                                  int64_t count, const std::vector<std::vector<ImageRange>>& images) const;
@@ -153,6 +162,7 @@ class Spade final : public Detector {
   Tensor pooled_;                           // f32 n,D of the gallery's images, on the device, if needed
   std::optional<FeatureScorer> scorer_;     // of images, if kPooledKnn
   int64_t training_count_ = 0;              // held-out images included
+  std::vector<std::string> gallery_files_;  // names; none in models of older versions
   std::vector<double> calibration_scores_;  // rising
   std::vector<double> calibration_maxima_;  // rising
   std::optional<Threshold> threshold_;

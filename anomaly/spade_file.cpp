@@ -1,5 +1,6 @@
 // Spade's part of the fitted-model file. Each image's pixels are a tensor of their own, so that writing and
 // reading need never hold more than one of them beside the model. K-means centers are one tensor per level.
+#include <sstream>
 #include <utility>
 
 #include "anomaly/spade.h"
@@ -14,14 +15,16 @@ constexpr const char* kNetworkPrefix = "network/";
 /// Of what the decoders read.
 constexpr int64_t kMaxPictureExtent = int64_t{1} << 20;
 
-/// "gallery/layer1/000123", or "gallery/concatenated/000123"; of centers "centers/layer1".
+/// "gallery/layer1/000123", or "gallery/concatenated/000123"; of centers "centers/layer1"; to be compared at
+/// the same place "places/layer1/000123", so that a reader that does not know of it finds none.
 std::string gallery_name(const SpadeOptions& options, const PyramidLevel& level, int64_t image) {
   const std::string layer =
       options.pyramid.concatenate ? std::string("concatenated") : text("layer", level.layer);
   if (options.clusters > 0) return "centers/" + layer;
   const std::string number = std::to_string(image);
   constexpr size_t kDigits = 6;
-  return text("gallery/", layer, "/", std::string(kDigits - std::min(kDigits, number.size()), '0'), number);
+  return text(options.same_place ? "places/" : "gallery/", layer, "/",
+              std::string(kDigits - std::min(kDigits, number.size()), '0'), number);
 }
 
 /// The model's pixels as named tensors, read one image at a time.
@@ -76,6 +79,7 @@ void Spade::save(const std::string& path, const NamedTensors& weights, const Fit
   fields["option.sigma"] = field_text(options_.sigma);
   fields["option.held_out_images"] = std::to_string(options_.held_out_images);
   if (options_.clusters > 0) fields["option.clusters"] = std::to_string(options_.clusters);
+  if (options_.same_place) fields["option.same_place"] = "1";
   if (options_.transform.crop == 0) {
     fields["option.tile"] = std::to_string(options_.tiling.tile);
     fields["option.overlap"] = std::to_string(options_.tiling.overlap);
@@ -84,6 +88,10 @@ void Spade::save(const std::string& path, const NamedTensors& weights, const Fit
   }
   fields["gallery_images"] = std::to_string(training_count_ - options_.held_out_images);
   fields["training_count"] = std::to_string(training_count_);
+  if (!gallery_files_.empty()) {
+    std::string& files = fields["gallery_files"];  // a line for each image
+    for (const std::string& file : gallery_files_) files += printable(file) + "\n";
+  }
   put_transform(fields, options_.transform);
   put_manifest(fields, manifest);
   if (threshold_) {
@@ -130,6 +138,7 @@ SpadeOptions read_options(const FittedModelFile& file) {
   options.image.normalize = file.flag_field("option.normalize");
   options.nearest_images = file.integer_field("option.nearest_images", 0, INT32_MAX);
   if (file.has("option.clusters")) options.clusters = file.integer_field("option.clusters", 1, INT32_MAX);
+  if (file.has("option.same_place")) options.same_place = file.flag_field("option.same_place");
   options.sigma = file.real_field("option.sigma");
   PANDA_CHECK(options.sigma >= 0 && options.sigma <= 1000, "option.sigma is ", options.sigma,
               ", expected 0 to 1000");
@@ -147,6 +156,16 @@ SpadeOptions read_options(const FittedModelFile& file) {
 std::vector<double> read_values(const FittedModelFile& file, const char* name) {
   const Tensor values = file.load(name, DType::kF64, 1);
   return {values.data<double>(), values.data<double>() + values.numel()};
+}
+
+std::vector<std::string> read_gallery_files(const FittedModelFile& file, int64_t count) {
+  std::vector<std::string> files;
+  if (!file.has("gallery_files")) return files;
+  std::istringstream lines(file.text_field("gallery_files"));
+  for (std::string line; std::getline(lines, line);) files.push_back(line);
+  PANDA_CHECK(static_cast<int64_t>(files.size()) == count, "the model's gallery_files names ", files.size(),
+              " images, expected ", count);
+  return files;
 }
 
 /// Images [begin, end) of one level out of the file, each with so many pixels.
@@ -178,6 +197,7 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
     model.device_ = &device;
     model.training_count_ = file->integer_field("training_count", 1, INT64_MAX);
     const int64_t n = file->integer_field("gallery_images", 1, INT32_MAX);
+    model.gallery_files_ = read_gallery_files(*file, n);
     const PrefixedTensors parameters(file->tensors(), kNetworkPrefix);
     model.network_ = std::make_unique<nn::Resnet>(
         device, feature_config(parameters, model.options_.transform), parameters);
@@ -207,7 +227,7 @@ Spade Spade::load(Device& device, std::shared_ptr<const FittedModelFile> file, c
         PixelGallery gallery(device, n, pixels, level.channels);
         for (int64_t i = 0; i < n; ++i)
           gallery.set(i, read_gallery(*file, model.options_, level, pixels, i, i + 1));
-        gallery.prepare();
+        model.prepare(gallery);
         model.galleries_.push_back(std::move(gallery));
         continue;
       }

@@ -22,6 +22,19 @@ std::vector<int64_t> draw(int64_t n, int64_t chosen, uint64_t seed) {
   return order;
 }
 
+/// The images' names below the directory that holds them all.
+std::vector<std::string> names_of(const data::ImageSet& images, const std::vector<int64_t>& indices) {
+  std::vector<std::string> names;
+  for (const int64_t i : indices) names.push_back(images.sample(i).file);
+  const auto [low, high] = std::minmax_element(names.begin(), names.end());
+  const std::string first = *low;
+  const auto differ = std::mismatch(first.begin(), first.end(), high->begin(), high->end()).first;
+  const size_t shared = std::string(first.begin(), differ).rfind('/');
+  if (shared == std::string::npos) return names;
+  for (std::string& name : names) name.erase(0, shared + 1);
+  return names;
+}
+
 }  // namespace
 
 void Spade::check_options(const SpadeOptions& options, int64_t n) {
@@ -42,9 +55,12 @@ void Spade::check_options(const SpadeOptions& options, int64_t n) {
               " excludes a gallery of the ", options.nearest_images, " nearest images");
   PANDA_CHECK(options.clusters == 0 || options.clusters >= options.pixel.k, "spade: ", options.clusters,
               " centers are fewer than the k=", options.pixel.k, " of pixels");
+  PANDA_CHECK(!options.same_place || (options.clusters == 0 && options.nearest_images == 0),
+              "spade: pixels at the same place are those of all images, so they exclude clusters=",
+              options.clusters, " and the ", options.nearest_images, " nearest images");
   const bool leaves_out = options.held_out_images == 0 && options.clusters == 0;
   const int64_t left_out = leaves_out && options.calibration_images > 0 ? 1 : 0;
-  const int64_t needed = std::max({int64_t{1}, options.nearest_images,
+  const int64_t needed = std::max({options.same_place ? options.pixel.k : 1, options.nearest_images,
                                    options.image_rule == ImageRule::kPooledKnn ? options.image.k : 1});
   PANDA_CHECK(
       gallery >= needed, "spade: ", n, " training images",
@@ -79,6 +95,7 @@ class SpadeFit {
     for (int64_t i = 0; i < training.size(); ++i) {
       if (!std::binary_search(held_out_.begin(), held_out_.end(), i)) gallery_images_.push_back(i);
     }
+    if (options.clusters == 0) model_.gallery_files_ = names_of(training, gallery_images_);
     const data::Extent extent = training_extent();
     model_.training_ = model_.grid_of(extent.height, extent.width);
     for (size_t l = 0; l < model_.training_.levels.size(); ++l) {
@@ -97,7 +114,7 @@ class SpadeFit {
     if (model_.options_.clusters > 0) {
       cluster_galleries();
     } else {
-      for (PixelGallery& gallery : model_.galleries_) gallery.prepare();
+      for (PixelGallery& gallery : model_.galleries_) model_.prepare(gallery);
     }
     if (model_.options_.image_rule == ImageRule::kPooledKnn) {
       model_.scorer_ = FeatureScorer::fit(*model_.device_, model_.pooled_, model_.options_.image);
@@ -208,6 +225,7 @@ class SpadeFit {
     const int64_t n = model_.galleries_[0].images();
     const bool image_scores_possible = !model_.scorer_ || FeatureScorer::can_leave_one_out(n, options.image);
     if (n < 2 || !image_scores_possible || n - 1 < options.nearest_images) return;
+    if (options.same_place && n - 1 < options.pixel.k) return;
     std::vector<double> image_scores;
     if (model_.scorer_) image_scores = model_.scorer_->leave_one_out_scores(model_.pooled_);
     const std::vector<int64_t> chosen = draw(n, options.calibration_images, options.seed);

@@ -3,14 +3,20 @@
 
 One process scores; a path is written to its standard input once the answer to the one before has come. What is
 measured is the wall time from the path to the line of JSON, decoding included. Throughput is the wall time of
-`panda score DIR` per image, loading the model left out."""
+`panda score DIR` per image, loading the model left out. On a busy machine look at the processor time: user and
+system time of one thread that scores a long list of paths less that of a short one, per image."""
 import argparse
 import datetime
 import json
 import os
 import pathlib
+import resource
 import subprocess
+import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "peers"))
+from machine_facts import processor_facts  # noqa: E402
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--program", default="build/release/bin/panda")
@@ -44,14 +50,34 @@ for _ in range(3):
     table = subprocess.run(command + [options.images, "-o", "table"], check=True, capture_output=True, text=True)
     rates.append(float(table.stdout.rsplit("(", 1)[1].split(" images/s")[0]))
 
+
+
+def processor_seconds(count):
+    """Of a process that scores `count` images with one thread."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([options.program, "score", options.model, "-", "--threads", "1", "-q", "-o", "jsonl"], check=True,
+                   input="".join(paths[i % len(paths)] + "\n" for i in range(count)), text=True,
+                   stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+few, many = 40, 40 + options.count
+processor_ms = [1000 * (processor_seconds(many) - processor_seconds(few)) / (many - few) for _ in range(5)]
+
+info = json.loads(subprocess.run([options.program, "info", "-o", "json"], check=True, capture_output=True).stdout)
 result = {
-    "what": "panda score, wall time: from a path on standard input to its line of JSON; images/s of a directory",
+    "what": "panda score, wall time: from a path on standard input to its line of JSON; images/s of a directory; processor "
+            "time per image of one thread",
+    "machine": processor_facts(),
+    "device": next(one["description"] for one in info["devices"] if one["name"] == info["device"]),
     "model": pathlib.Path(options.model).name,
     "images": len(paths),
     "sent": len(seconds),
     "threads": options.threads,
     "latency_ms": {f"p{p}": 1000 * seconds[min(len(seconds) - 1, len(seconds) * p // 100)] for p in (50, 95, 99)},
     "images_per_second": rates,
+    "processor_ms_per_image": {"minimum": min(processor_ms), "all": processor_ms},
     "load_average_before": load,
     "commit": options.commit,
     "date": datetime.date.today().isoformat(),

@@ -112,8 +112,9 @@ Evaluation evaluate_on_test(const DemoInput& input, const anomaly::Detector& mod
   EvaluationOptions options;
   if (model.threshold()) options.threshold = model.threshold()->value;
   options.scale = fitted_map_scale(model);
+  if (const auto pixels = model.pixel_threshold()) options.pixel_threshold = pixels->value;
   options.shown = shown;
-  return evaluate(model, *input.dataset.test, input.extract, options, progress);
+  return evaluate(input.device, model, *input.dataset.test, input.extract, options, progress);
 }
 
 ScoreFigure figure_of(const anomaly::Dn2& model, const data::ImageSet& images, const Evaluation& result,

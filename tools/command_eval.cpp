@@ -101,14 +101,30 @@ Json result_json(const anomaly::Detector& model, const std::optional<ChosenThres
       {"threshold", threshold_json(threshold)},
       {"false_alarms", threshold ? Json(evaluation.false_alarms) : Json(nullptr)},
       {"anomalies_found", threshold ? Json(evaluation.found) : Json(nullptr)},
+      {"pixel_threshold", threshold_json(pixel_threshold_of(model))},
+      {"false_marks", model.pixel_threshold() ? Json(evaluation.false_marks) : Json(nullptr)},
       {"kinds", kinds_json(evaluation, threshold.has_value())},
       {"seconds", times.json()},
       {"device", device_label(device)},
       {"per_image", std::move(per_image)}};
 }
 
+/// "combine ensemble, k 2, ...": what scoring follows.
+std::string fit_options_text(const anomaly::FittedModelFile& file) {
+  std::string words;
+  for (const char* prefix : {"option.", "transform."}) {
+    const std::string start = prefix;
+    for (const auto& [key, value] : file.fields()) {
+      if (key.compare(0, start.size(), start) != 0) continue;
+      words += text(words.empty() ? "" : ", ", key.substr(start.size()), " ", printable(value));
+    }
+  }
+  return words;
+}
+
 ReportInput report_input(const ParsedOptions& options, const anomaly::Detector& model,
-                         const std::string& data_description, const std::optional<ChosenThreshold>& threshold,
+                         const data::ImageSet& images, const std::string& data_description,
+                         const std::optional<ChosenThreshold>& threshold,
                          const std::optional<MapScale>& scale, const StageTimes& times,
                          const Device& device) {
   const std::string& model_path = options.positionals()[0];
@@ -120,14 +136,17 @@ ReportInput report_input(const ParsedOptions& options, const anomaly::Detector& 
   input.threshold_text = threshold ? threshold->meaning : kNoThreshold;
   input.scale = scale;
   input.fpr_limit = options.real("fpr-limit");
-  const anomaly::FittedModelFile file(model_path);
+  // Its digest was checked when it was opened for scoring.
+  const anomaly::FittedModelFile file(weights::file_source(model_path), anomaly::DigestCheck::kSkipped);
   const anomaly::FitManifest manifest = anomaly::get_manifest(file);
-  input.manifest = {{"command", text("panda eval ", model_path, " --data ", options.text("data"))},
+  input.manifest = {{"command", "panda eval " + options.words()},
                     {"panda", version()},
                     {"device", text(device_label(device), ": ", device.description())},
+                    {"test images, SHA-256 of their names", file_list_sha256(images, options.text("data"))},
                     {"model, SHA-256", weights::file_sha256(model_path)},
                     {"fitted by", text("panda ", manifest.panda_version, " on ", manifest.device, ", seed ",
                                        manifest.seed)},
+                    {"with the options", fit_options_text(file)},
                     {"weights, SHA-256", manifest.weights_sha256},
                     {"training images, SHA-256 of their names", manifest.training_files_sha256}};
   return input;
@@ -173,6 +192,8 @@ int run_eval(const ParsedOptions& options, Context& context) {
   if (threshold) how.threshold = threshold->value;
   how.pixels.fpr_limit = options.real("fpr-limit");
   how.shown = options.has("report") ? kShownPictures : 0;
+  const std::optional<ChosenThreshold> pixel_threshold = pixel_threshold_of(*model);
+  if (pixel_threshold) how.pixel_threshold = pixel_threshold->value;
   std::optional<MapWriter> maps;
   if (options.has("maps")) maps.emplace(options.text("maps"), map_scale(options, *model));
   if (maps) how.maps = &*maps;
@@ -182,7 +203,7 @@ int run_eval(const ParsedOptions& options, Context& context) {
   extract.skip_bad = options.flag("skip-bad");
   times.add("loading the model");
 
-  const Evaluation evaluation = evaluate(*model, images, extract, how, &times);
+  const Evaluation evaluation = evaluate(*device, *model, images, extract, how, &times);
   warn_skipped(context, images.size(), evaluation.left_out);
   PANDA_CHECK(!evaluation.scores.empty(), "none of ", image_count(images.size()), " can be read");
   if (!evaluation.images.auroc) {
@@ -194,7 +215,7 @@ int run_eval(const ParsedOptions& options, Context& context) {
   if (options.has("report")) {
     AtomicFile file(options.text("report"));
     ReportInput input =
-        report_input(options, *model, dataset.description, threshold, how.scale, times, *device);
+        report_input(options, *model, images, dataset.description, threshold, how.scale, times, *device);
     input.training = std::move(training);
     file.write(report_html(input, evaluation));
     file.commit();
@@ -217,6 +238,8 @@ int run_eval(const ParsedOptions& options, Context& context) {
       {{"threshold", threshold ? threshold->meaning : "none"},
        {"false alarms", threshold ? share(evaluation.false_alarms, evaluation.normal) : "-"},
        {"found", threshold ? share(evaluation.found, evaluation.anomalous) : "-"},
+       {"pixel threshold", pixel_threshold ? pixel_threshold->meaning : "-"},
+       {"false marks", pixel_threshold ? share(evaluation.false_marks, evaluation.normal) : "-"},
        {"time",
         text(times.table_text(), " (",
              rate_text(static_cast<int64_t>(evaluation.scores.size()), times.seconds("scoring")), ")")},

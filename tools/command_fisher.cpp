@@ -8,6 +8,7 @@
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
+#include "tools/resumable_output.h"
 #include "tools/stage_times.h"
 #include "tools/version.h"
 #include "weights/embedded.h"
@@ -113,14 +114,8 @@ CommandSpec fisher_spec() {
 
 int run_fisher(const ParsedOptions& options, Context& context) {
   const std::string& out = options.text("out");
-  if (extension_of(out) != "safetensors")
-    throw UsageError(text("fisher: --out: expected a name that ends in .safetensors, got '", out, "'"));
-  PANDA_CHECK(options.flag("force") || !path_exists(out), out,
-              ": exists, expected a new file (--force replaces it)");
+  const bool resume = resumes(options, "fisher");
   const std::string checkpoint = anomaly::checkpoint_path(out);
-  const bool resume = options.flag("resume") && path_exists(checkpoint);
-  PANDA_CHECK(resume || options.flag("force") || !path_exists(checkpoint), checkpoint,
-              ": exists (--resume goes on from it, --force begins again)");
   const anomaly::FisherOptions fisher_options = parsed_options(options);
   const std::unique_ptr<Device> device = open_device(options, context);
   StageTimes times(&context.progress);

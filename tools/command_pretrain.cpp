@@ -10,6 +10,7 @@
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
+#include "tools/resumable_output.h"
 #include "tools/stage_times.h"
 #include "tools/training_curves.h"
 #include "tools/version.h"
@@ -141,14 +142,8 @@ CommandSpec pretrain_spec() {
 
 int run_pretrain(const ParsedOptions& options, Context& context) {
   const std::string& out = options.text("out");
-  if (extension_of(out) != "safetensors")
-    throw UsageError(text("pretrain: --out: expected a name that ends in .safetensors, got '", out, "'"));
-  PANDA_CHECK(options.flag("force") || !path_exists(out), out,
-              ": exists, expected a new file (--force replaces it)");
+  const bool resume = resumes(options, "pretrain");
   const std::string checkpoint = anomaly::checkpoint_path(out);
-  const bool resume = options.flag("resume") && path_exists(checkpoint);
-  PANDA_CHECK(resume || options.flag("force") || !path_exists(checkpoint), checkpoint,
-              ": exists (--resume goes on from it, --force begins again)");
   for (const char* file : {"log", "curves"}) {  // refused before the work
     if (options.has(file)) static_cast<void>(AtomicFile(options.text(file)));
   }

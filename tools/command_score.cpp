@@ -34,16 +34,17 @@ std::vector<OptionSpec> score_options() {
        .default_value = "",
        .summary = "name each image's most anomalous pixel and the training pixel nearest to it",
        .detail =
-           "Pixels are rows and columns of what the network saw; the training image is its place in the "
-           "sorted training split, from 0. Only for methods that make maps (spade)."},
+           "Pixels are rows and columns of what the network saw. The training image is named, and its place "
+           "among those of the gallery is given, from 0. Only for methods that make maps (spade)."},
       {.name = "watch",
        .kind = OptionKind::kFlag,
        .value_name = "",
        .default_value = "",
        .summary = "go on with images that appear in the directories",
        .detail =
-           "An image is taken once its size and time rest for a moment. Best with -o jsonl, which prints "
-           "each result at once; Ctrl-C ends it. Images that cannot be read are left out and named."},
+           "An image is taken once its size and time rest for a moment, and again if it is written again. "
+           "Best with -o jsonl, which prints each result at once; Ctrl-C ends it. Images that cannot be read "
+           "are left out and named."},
       {.name = "idle-exit",
        .kind = OptionKind::kReal,
        .value_name = "SECONDS",
@@ -76,7 +77,8 @@ std::vector<Field> score_fields(bool explain) {
   std::vector<Field> fields = {
       {"file", "file", -1}, {"score", "score", 4}, {"anomalous", "anomalous", -1}, {"map", "map", -1}};
   if (!explain) return fields;
-  for (const char* name : {"row", "column", "layer", "training_image", "training_row", "training_column"})
+  for (const char* name :
+       {"row", "column", "layer", "training_file", "training_image", "training_row", "training_column"})
     fields.push_back({name, name, -1});
   return fields;
 }
@@ -111,9 +113,15 @@ class ScoreRun {
     std::vector<Json> values = {file, result.score, threshold_ ? Json(anomalous) : Json(nullptr), map};
     if (explain_) {
       const anomaly::NearestPixel& nearest = *result.nearest;
-      for (const int64_t value : {nearest.row, nearest.column, nearest.layer, nearest.training_image,
-                                  nearest.training_row, nearest.training_column})
-        values.emplace_back(value);
+      const std::string training_file = model_.training_file(nearest.training_image);
+      const std::vector<Json> explained = {nearest.row,
+                                           nearest.column,
+                                           nearest.layer,
+                                           training_file.empty() ? Json(nullptr) : Json(training_file),
+                                           nearest.training_image,
+                                           nearest.training_row,
+                                           nearest.training_column};
+      values.insert(values.end(), explained.begin(), explained.end());
     }
     printer_.add(std::move(values));
     ++images_;
@@ -123,13 +131,14 @@ class ScoreRun {
   void finish(const StageTimes& times) {
     printer_.finish();
     if (context_.format != OutputFormat::kTable) return;
-    context_.out.write(
-        "\n" +
-        aligned_pairs(
-            {{"model", model_.description()},
-             {"threshold", threshold_ ? threshold_->meaning : "none"},
-             {"anomalous", threshold_ ? text(anomalies_, " of ", image_count(images_)) : "-"},
-             {"time", text(times.table_text(), " (", rate_text(images_, times.seconds("scoring")), ")")}}));
+    std::vector<std::pair<std::string, std::string>> lines = {
+        {"model", model_.description()}, {"threshold", threshold_ ? threshold_->meaning : "none"}};
+    if (const auto pixels = pixel_threshold_of(model_); writer_ && pixels)
+      lines.emplace_back("of pixels", pixels->meaning);
+    lines.emplace_back("anomalous", threshold_ ? text(anomalies_, " of ", image_count(images_)) : "-");
+    lines.emplace_back("time",
+                       text(times.table_text(), " (", rate_text(images_, times.seconds("scoring")), ")"));
+    context_.out.write("\n" + aligned_pairs(lines));
   }
   [[nodiscard]] int64_t anomalies() const { return anomalies_; }
   [[nodiscard]] int64_t images() const { return images_; }

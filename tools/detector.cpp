@@ -68,6 +68,12 @@ std::optional<ChosenThreshold> choose_threshold(const ParsedOptions& options,
   return ChosenThreshold{threshold->value, threshold->false_alarm_rate, model.threshold_text(*threshold)};
 }
 
+std::optional<ChosenThreshold> pixel_threshold_of(const anomaly::Detector& model) {
+  const std::optional<anomaly::Threshold> pixels = model.pixel_threshold();
+  if (!pixels) return std::nullopt;
+  return ChosenThreshold{pixels->value, pixels->false_alarm_rate, model.pixel_threshold_text(*pixels)};
+}
+
 Json threshold_json(const std::optional<ChosenThreshold>& threshold) {
   if (!threshold) return nullptr;
   Json object = {{"value", threshold->value}, {"false_alarm_rate", nullptr}, {"meaning", threshold->meaning}};
@@ -150,7 +156,10 @@ void warn_skipped(Context& context, int64_t image_count, const std::vector<std::
 }
 
 std::string rate_text(int64_t images, double seconds) {
-  return seconds > 0 ? fixed_number(static_cast<double>(images) / seconds, 1) + " images/s" : "-";
+  if (!(seconds > 0)) return "-";
+  const double rate = static_cast<double>(images) / seconds;
+  // Of slow work the time says more.
+  return rate >= 0.1 ? fixed_number(rate, 1) + " images/s" : duration_text(1 / rate) + " an image";
 }
 
 }  // namespace panda::tools

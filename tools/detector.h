@@ -36,6 +36,8 @@ struct ChosenThreshold {
 /// Nothing if the model has none and none was given.
 [[nodiscard]] std::optional<ChosenThreshold> choose_threshold(const ParsedOptions& options,
                                                               const anomaly::Detector& model);
+/// The model's own, of pixels; nothing if it has none.
+[[nodiscard]] std::optional<ChosenThreshold> pixel_threshold_of(const anomaly::Detector& model);
 /// {"value", "false_alarm_rate", "meaning"}, or null.
 [[nodiscard]] Json threshold_json(const std::optional<ChosenThreshold>& threshold);
 
@@ -55,7 +57,7 @@ struct ChosenThreshold {
 /// A warning that names each image that was left out, at most ten of them.
 void warn_skipped(Context& context, int64_t image_count, const std::vector<std::string>& failures);
 
-/// 2.5 -> "2.5 images/s".
+/// "2.5 images/s"; "12.5 s an image" where that is slow.
 [[nodiscard]] std::string rate_text(int64_t images, double seconds);
 
 }  // namespace panda::tools

@@ -69,7 +69,8 @@ struct Reduction {
 
 class Evaluator {
  public:
-  Evaluator(const anomaly::Detector& model, const data::ImageSet& images, const EvaluationOptions& options)
+  Evaluator(Device& device, const anomaly::Detector& model, const data::ImageSet& images,
+            const EvaluationOptions& options)
       : model_(model),
         images_(images),
         options_(options),
@@ -81,7 +82,7 @@ class Evaluator {
     kind_names_.assign(names.begin(), names.end());
     result_.kinds.resize(kind_names_.size());
     if (model.makes_maps() && images.has_masks())
-      pixels_.emplace(options.pixels, static_cast<int64_t>(kind_names_.size()));
+      pixels_.emplace(device, options.pixels, static_cast<int64_t>(kind_names_.size()));
   }
 
   void add(const anomaly::ImageScore& scored) {
@@ -122,6 +123,8 @@ class Evaluator {
     of_kind.flagged += flagged ? 1 : 0;
     (anomalous ? result_.anomalous : result_.normal) += 1;
     if (flagged) ++(anomalous ? result_.found : result_.false_alarms);
+    if (!anomalous && options_.pixel_threshold && scored.map)
+      result_.false_marks += anomaly::map_maximum(*scored.map) > *options_.pixel_threshold ? 1 : 0;
   }
 
   Evaluation finish(Progress* progress) {
@@ -146,7 +149,12 @@ class Evaluator {
     }
     result_.missed = missed_.take();
     result_.alarms = alarms_.take();
-    result_.clearest = clearest_.take();
+    for (ShownImage& image : clearest_.take()) {
+      const bool shown =
+          std::any_of(result_.missed.begin(), result_.missed.end(),
+                      [&image](const ShownImage& missed) { return missed.file == image.file; });
+      if (!shown) result_.clearest.push_back(std::move(image));
+    }
     return std::move(result_);
   }
 
@@ -193,10 +201,10 @@ class Evaluator {
 
 }  // namespace
 
-Evaluation evaluate(const anomaly::Detector& model, const data::ImageSet& images,
+Evaluation evaluate(Device& device, const anomaly::Detector& model, const data::ImageSet& images,
                     const anomaly::ExtractOptions& extract, const EvaluationOptions& options,
                     Progress* progress) {
-  Evaluator evaluator(model, images, options);
+  Evaluator evaluator(device, model, images, options);
   anomaly::ExtractOptions scoring = extract;
   scoring.stage = "scoring";
   std::vector<std::string> failures;

@@ -48,7 +48,9 @@ struct Evaluation {
   // Against the threshold, if there is one.
   int64_t false_alarms = 0;
   int64_t found = 0;
-  // Pictures: anomalies with the lowest scores, normal images with the highest, anomalies with the highest.
+  int64_t false_marks = 0;  ///< normal images with a pixel above the pixel threshold
+  // Pictures: anomalies with the lowest scores, normal images with the highest, and of the anomalies that are
+  // not among the former those with the highest.
   std::vector<ShownImage> missed;
   std::vector<ShownImage> alarms;
   std::vector<ShownImage> clearest;
@@ -57,16 +59,18 @@ struct Evaluation {
 
 struct EvaluationOptions {
   std::optional<double> threshold;
+  std::optional<double> pixel_threshold;
   std::optional<MapScale> scale;  ///< of overlays; nothing: none are made
   int64_t shown = 0;              ///< pictures of each sort to keep
   MapWriter* maps = nullptr;
   anomaly::PixelMetricsOptions pixels;
 };
 
-/// Memory grows with the images' scores and the kept pictures only (and the pixel metrics' budget). Throws
-/// what scoring throws, and InvalidArgument naming a mask that does not fit its image.
-[[nodiscard]] Evaluation evaluate(const anomaly::Detector& model, const data::ImageSet& images,
-                                  const anomaly::ExtractOptions& extract, const EvaluationOptions& options,
-                                  Progress* progress);
+/// `device` ranks pixels. Memory grows with the images' scores and the kept pictures only (and the pixel
+/// metrics' budget). Throws what scoring throws, and InvalidArgument naming a mask that does not fit its
+/// image.
+[[nodiscard]] Evaluation evaluate(Device& device, const anomaly::Detector& model,
+                                  const data::ImageSet& images, const anomaly::ExtractOptions& extract,
+                                  const EvaluationOptions& options, Progress* progress);
 
 }  // namespace panda::tools

@@ -15,10 +15,11 @@ namespace panda::tools {
 namespace {
 
 constexpr const char* kNearestPrefix = "nearest:";
+constexpr const char* kSamePlace = "same-place";
 
-/// K of "nearest:K", 0 for "all", nothing for anything else.
+/// K of "nearest:K", 0 for "all" and "same-place", nothing for anything else.
 std::optional<int64_t> nearest_images(const std::string& value) {
-  if (value == "all") return 0;
+  if (value == "all" || value == kSamePlace) return 0;
   const std::string prefix = kNearestPrefix;
   if (value.compare(0, prefix.size(), prefix) != 0) return std::nullopt;
   int64_t k = 0;
@@ -46,6 +47,7 @@ anomaly::SpadeOptions parsed_options(const ParsedOptions& options, int64_t train
   spade.pyramid.layers = options.integers("layers");
   spade.pyramid.concatenate = options.text("combine") == "concatenate";
   spade.nearest_images = *nearest_images(options.text("gallery"));
+  spade.same_place = options.text("gallery") == kSamePlace;
   spade.sigma = options.real("sigma");
   spade.pixel.rule = anomaly::score_rule_from_name(options.text("pixel-score"));
   spade.pixel.k = options.integer("pixel-k");
@@ -100,10 +102,12 @@ std::vector<OptionSpec> spade_options() {
        .kind = OptionKind::kText,
        .value_name = "WHICH",
        .default_value = "all",
-       .summary = "spade: the training images whose pixels are searched: all or nearest:K",
-       .detail = "nearest:50 searches the 50 training images with the nearest pooled features.",
+       .summary = "spade: the training pixels that are searched: all, nearest:K or same-place",
+       .detail = "nearest:50 searches the 50 training images with the nearest pooled features. same-place "
+                 "searches all images, but only where the pixel itself is: much faster, and right for parts "
+                 "that always lie alike.",
        .accepts = is_gallery,
-       .expected = "all or nearest:K"},
+       .expected = "all, nearest:K or same-place"},
       {.name = "sigma",
        .kind = OptionKind::kReal,
        .value_name = "PX",
@@ -212,15 +216,10 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
   times.add("writing");
 
   std::optional<ChosenThreshold> threshold;
-  Json pixel_threshold;
-  std::string pixel_text = "none";
+  const std::optional<ChosenThreshold> pixel_threshold = pixel_threshold_of(model);
   if (model.threshold()) {
     threshold = {model.threshold()->value, model.threshold()->false_alarm_rate,
                  model.threshold_text(*model.threshold())};
-    const anomaly::Threshold pixels = *model.pixel_threshold();
-    pixel_text = model.pixel_threshold_text(pixels);
-    pixel_threshold = {
-        {"value", pixels.value}, {"false_alarm_rate", pixels.false_alarm_rate}, {"meaning", pixel_text}};
   } else if (options.integer("calibration-images") > 0) {
     context.warn(text(image_count(model.training_count()),
                       " are too few for a threshold: the model scores, but does not judge"));
@@ -244,7 +243,7 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
                        {"map_width", model.training_grid().width},
                        {"n_train", model.training_count()},
                        {"threshold", threshold_json(threshold)},
-                       {"pixel_threshold", pixel_threshold},
+                       {"pixel_threshold", threshold_json(pixel_threshold)},
                        {"seconds", times.json()},
                        {"device", device_label(input.device)}};
   const auto megabytes = [](int64_t bytes) {
@@ -263,7 +262,7 @@ int run_fit_spade(const ParsedOptions& options, Context& context, const FitInput
                  spade.held_out_images > 0 ? text(", ", spade.held_out_images, " held out for the threshold")
                                            : std::string())},
            {"threshold", threshold ? threshold->meaning : "none"},
-           {"of pixels", pixel_text},
+           {"of pixels", pixel_threshold ? pixel_threshold->meaning : "none"},
            {"time", text(times.table_text(), " (",
                          rate_text(model.training_count(), times.seconds("extracting features")), ")")},
            {"device", text(input.device.name(), ": ", input.device.description())}}));

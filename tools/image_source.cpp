@@ -8,7 +8,6 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
-#include <set>
 #include <thread>
 #include <utility>
 
@@ -102,36 +101,57 @@ class WatchedImages final : public ImageSource {
     friend bool operator==(const State&, const State&) = default;
   };
 
-  /// Files that have not changed since the last look and were not given yet.
+  /// Files that have not changed since the last look and were not given as they are. What is no longer there
+  /// is forgotten, so memory does not grow with what came and went.
   std::vector<std::string> look() {
     std::vector<std::string> ready;
-    std::map<std::string, State> seen;
-    for (const std::string& directory : directories_) {
-      for (const std::string& file : data::images_below_directory(directory)) {
-        if (given_.count(file) != 0) continue;
-        std::error_code gone;
-        State state;
-        state.bytes = std::filesystem::file_size(file, gone);
-        if (!gone) state.time = std::filesystem::last_write_time(file, gone);
-        if (gone) continue;
-        const auto before = waiting_.find(file);
-        if (before != waiting_.end() && before->second == state) {
-          given_.insert(file);
-          ready.push_back(file);
-        } else {
-          seen[file] = state;
-        }
+    std::map<std::string, State> waiting;
+    std::map<std::string, State> given;
+    for (const std::string& file : files_there()) {
+      std::error_code gone;
+      State state;
+      state.bytes = std::filesystem::file_size(file, gone);
+      if (!gone) state.time = std::filesystem::last_write_time(file, gone);
+      if (gone) continue;
+      if (holds(given_, file, state)) {
+        given[file] = state;
+      } else if (holds(waiting_, file, state)) {
+        given[file] = state;
+        ready.push_back(file);
+      } else {
+        waiting[file] = state;
       }
     }
-    waiting_ = std::move(seen);
+    waiting_ = std::move(waiting);
+    given_ = std::move(given);
     return ready;
+  }
+  static bool holds(const std::map<std::string, State>& states, const std::string& file, const State& state) {
+    const auto found = states.find(file);
+    return found != states.end() && found->second == state;
+  }
+  /// All images below the directories. A folder that is removed meanwhile is looked for again.
+  [[nodiscard]] std::vector<std::string> files_there() const {
+    while (true) {
+      std::vector<std::string> files;
+      try {
+        for (const std::string& directory : directories_) {
+          const std::vector<std::string> found = data::images_below_directory(directory);
+          files.insert(files.end(), found.begin(), found.end());
+        }
+        return files;
+      } catch (const IoError&) {
+        if (!std::all_of(directories_.begin(), directories_.end(), is_directory)) throw;
+      }
+      check_interrupt();
+    }
   }
 
   std::vector<std::string> directories_;
   double look_seconds_;
   double idle_seconds_;
-  std::map<std::string, State> waiting_;
-  std::set<std::string> given_;
+  std::map<std::string, State> waiting_;  // seen once as they are
+  std::map<std::string, State> given_;    // and there still
 };
 
 }  // namespace

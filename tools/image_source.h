@@ -26,7 +26,8 @@ class ImageSource {
 [[nodiscard]] std::unique_ptr<ImageSource> images_from_lines(int descriptor, int64_t most);
 
 /// The images in these directories, and then whatever comes: a file is taken when its size and time have not
-/// changed between two looks, `look_seconds` apart. Ends when nothing came for `idle_seconds` (0: never).
+/// changed between two looks, `look_seconds` apart, and again when it is written again. Ends when nothing
+/// came for `idle_seconds` (0: never). Memory grows with the files that are there, not with those that were.
 /// Throws InvalidArgument for what is no directory.
 [[nodiscard]] std::unique_ptr<ImageSource> watched_images(const std::vector<std::string>& directories,
                                                           double look_seconds, double idle_seconds);

@@ -199,6 +199,31 @@ const std::vector<std::string>& ParsedOptions::texts(const std::string& name) co
   return value(name).texts;
 }
 
+namespace {
+
+/// As one word of a shell's command line.
+std::string shell_word(const std::string& word) {
+  constexpr const char* kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+./,:=@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+}  // namespace
+
+std::string ParsedOptions::words() const {
+  std::string words;
+  const auto add = [&words](const std::string& word) { words += (words.empty() ? "" : " ") + word; };
+  for (const std::string& positional : positionals_) add(shell_word(positional));
+  for (const auto& [name, value] : values_) {
+    if (!value.given) continue;
+    if (value.kind == OptionKind::kFlag) add("--" + name);
+    for (const std::string& given : value.texts) add("--" + name + "=" + shell_word(given));
+  }
+  return words;
+}
+
 class Parser {
  public:
   Parser(const CommandSpec& command, const std::vector<OptionSpec>& global_options) : command_(command) {

@@ -42,6 +42,9 @@ class ParsedOptions {
   [[nodiscard]] const std::vector<std::string>& texts(const std::string& name) const;
 
   [[nodiscard]] const std::vector<std::string>& positionals() const { return positionals_; }
+  /// The command line again, as a shell takes it: positionals in their order, then what was given by name,
+  /// sorted.
+  [[nodiscard]] std::string words() const;
 
  private:
   friend class Parser;

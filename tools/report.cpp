@@ -7,6 +7,7 @@
 
 #include "data/image_write.h"
 #include "kernels/tensor/error.h"
+#include "tools/detector.h"
 #include "tools/output.h"
 #include "tools/report_style.h"
 #include "tools/svg.h"
@@ -70,19 +71,24 @@ std::string cards(const ReportInput& input, const Evaluation& evaluation) {
   return html + "</section>\n";
 }
 
+std::string best_f1_text(const char* what, const anomaly::OperatingPoint& best) {
+  return text("With the anomalies of this test split known, the best F1 of ", what, ", ",
+              fixed_number(best.f1, 3), ", is at ", score_text(best.threshold), " (precision ",
+              percent(best.precision, 1), ", recall ", percent(best.recall, 1), ").");
+}
+
 std::string promises(const ReportInput& input, const Evaluation& evaluation) {
   std::string html = "<section class=\"panel\">\n<h3>What the threshold means</h3>\n";
   html += element("p", xml_escaped("Images: " + input.threshold_text + "."));
-  if (!input.pixel_threshold_text.empty())
-    html += element("p", xml_escaped("Pixels: " + input.pixel_threshold_text + "."));
-  if (const auto& best = evaluation.images.best_f1) {
+  if (!input.pixel_threshold_text.empty()) {
     html += element(
-        "p",
-        xml_escaped(text("With the anomalies of this test split known, the best F1 of images, ",
-                         fixed_number(best->f1, 3), ", is at ", score_text(best->threshold), " (precision ",
-                         percent(best->precision, 1), ", recall ", percent(best->recall, 1), ").")),
-        "soft");
+        "p", xml_escaped(text("Pixels: ", input.pixel_threshold_text, ". Here ",
+                              share(evaluation.false_marks, evaluation.normal), " normal images have one.")));
   }
+  if (const auto& best = evaluation.images.best_f1)
+    html += element("p", xml_escaped(best_f1_text("images", *best)), "soft");
+  if (evaluation.pixels && evaluation.pixels->pixels.best_f1)
+    html += element("p", xml_escaped(best_f1_text("pixels", *evaluation.pixels->pixels.best_f1)), "soft");
   return html + "</section>\n";
 }
 
@@ -206,7 +212,7 @@ std::string sheet(const std::string& title, const std::string& note, const std::
   if (images.empty()) return "";
   const ShownImage& first = images.front();
   const int pictures = 1 + (first.overlay.pixels.empty() ? 0 : 1) + (first.truth.pixels.empty() ? 0 : 1);
-  constexpr int kCellPixels[4] = {0, 150, 230, 310};
+  constexpr int kCellPixels[4] = {0, 150, 310, 460};
   std::string html = text("<h2>", xml_escaped(title), "</h2>\n<p class=\"soft\">", xml_escaped(note),
                           "</p>\n<section class=\"sheet\" style=\"--cell:", kCellPixels[pictures], "px\">\n");
   for (const ShownImage& image : images) html += figure(image, threshold);
@@ -220,7 +226,7 @@ std::string scale_note(const MapScale& scale) {
     stops += text(i == 0 ? "" : ",", "rgb(", int{colour[0]}, " ", int{colour[1]}, " ", int{colour[2]}, ")");
   }
   std::string html = text(
-      "<p class=\"soft\">Maps, on one scale for all images: 0 <span class=\"ramp\" "
+      "<p class=\"soft\">Beside each picture its map, on one scale for all images: 0 <span class=\"ramp\" "
       "style=\"background:linear-gradient(90deg,",
       stops, ")\"></span> ", score_text(scale.top));
   if (scale.threshold) {
@@ -248,10 +254,12 @@ std::string time_and_memory(const ReportInput& input, const Evaluation& evaluati
     pairs.emplace_back(stage, duration_text(seconds));
     if (stage == "scoring") scoring = seconds;
   }
-  if (scoring > 0) {
-    const auto images = static_cast<double>(evaluation.scores.size());
-    pairs.emplace_back("per image", text(fixed_number(1000 * scoring / images, 1), " ms (",
-                                         fixed_number(images / scoring, 1), " images/s)"));
+  if (scoring > 0 && !evaluation.scores.empty()) {
+    const auto images = static_cast<int64_t>(evaluation.scores.size());
+    const double each = scoring / static_cast<double>(images);
+    pairs.emplace_back(
+        "per image", each < 10 ? text(fixed_number(1000 * each, 1), " ms (", rate_text(images, scoring), ")")
+                               : duration_text(each));
   }
   pairs.emplace_back("peak memory",
                      fixed_number(static_cast<double>(input.peak_memory_bytes) / (1 << 20), 0) + " MiB");

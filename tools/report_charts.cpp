@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/tensor/error.h"
+#include "tools/axis_ticks.h"
 #include "tools/output.h"
 #include "tools/svg.h"
 
@@ -19,35 +20,7 @@ constexpr double kLeft = 50;
 constexpr double kRight = 14;
 constexpr double kTop = 26;
 constexpr double kBottom = 46;
-
-/// A round step that cuts `range` into at most six.
-double tick_step(double range) {
-  const double raw = range / 6;
-  const double power = std::pow(10, std::floor(std::log10(raw)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= raw) return factor * power;
-  }
-  return 10 * power;
-}
-
-int decimals_of(double step) {
-  return std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 9);
-}
-
-/// "0.25"; "2.5e-6" where the step is tiny or huge.
-std::string tick_text(double value, double step) {
-  if (value == 0 || (step >= 1e-4 && step < 1e5)) return fixed_number(value, decimals_of(step));
-  const double power = std::floor(std::log10(std::abs(value)) + 1e-9);
-  return text(fixed_number(value / std::pow(10, power), decimals_of(step / std::pow(10, power))), "e", power);
-}
-
-/// Multiples of the step from low to high.
-std::vector<double> ticks(double low, double high, double step) {
-  std::vector<double> all;
-  // The sum makes -0 a 0.
-  for (double i = std::ceil(low / step - 1e-9) + 0.0; i <= high / step + 1e-9; ++i) all.push_back(i * step);
-  return all;
-}
+constexpr int kMostTicks = 6;
 
 /// Colours of a sheet that stands alone, as report_style.h has them for pages; without variables, which not
 /// every viewer of SVG knows.
@@ -76,12 +49,12 @@ class Plot {
     return height_ - kBottom - (value - y_low_) / (y_high_ - y_low_) * (height_ - kTop - kBottom);
   }
   void axes(Svg& svg, const std::string& x_label, const std::string& y_label) const {
-    const double x_step = tick_step(x_high_ - x_low_);
+    const double x_step = tick_step(x_high_ - x_low_, kMostTicks);
     for (const double tick : ticks(x_low_, x_high_, x_step)) {
       svg.line(x(tick), y(y_low_), x(tick), kTop, "grid");
       svg.text(x(tick), y(y_low_) + 17, tick_text(tick, x_step), "tick", Svg::Anchor::kMiddle);
     }
-    const double y_step = tick_step(y_high_ - y_low_);
+    const double y_step = tick_step(y_high_ - y_low_, kMostTicks);
     for (const double tick : ticks(y_low_, y_high_, y_step)) {
       svg.line(kLeft, y(tick), width_ - kRight, y(tick), "grid");
       svg.text(kLeft - 7, y(tick) + 4, tick_text(tick, y_step), "tick", Svg::Anchor::kEnd);

@@ -21,9 +21,10 @@ p{margin:0 0 10px}
 .soft,figcaption,.cards small{color:var(--soft)}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:22px 0}
 .cards div,.panel{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
+.panel{overflow-x:auto}
 .cards b{display:block;font-size:26px;line-height:1.25;font-weight:650;font-variant-numeric:tabular-nums}
 .cards span{font-size:13px;color:var(--soft)}
-.cards small{display:block;font-size:12px;line-height:1.35;margin-top:4px}
+.cards small{display:block;font-size:12px;line-height:1.35;margin-top:4px;text-wrap:pretty}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:14px}
 .wide{grid-column:1/-1}
 .panel svg{display:block;width:100%;height:auto}
@@ -33,14 +34,14 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font
 th,td{text-align:right;padding:7px 10px;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--soft);font-size:13px}
 th:first-child,td:first-child{text-align:left}
-tr:last-child td{border-bottom:0}
-.pairs td{text-align:left;overflow-wrap:anywhere}
+tr:last-child td{border-bottom:0}td{white-space:nowrap}
+.pairs td{text-align:left;white-space:normal;overflow-wrap:anywhere}
 .pairs td:first-child{color:var(--soft);white-space:nowrap;width:1%;padding-right:24px}
 code{font:13px/1.45 ui-monospace,'DejaVu Sans Mono',monospace}
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(var(--cell),1fr));gap:14px}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,var(--cell)),1fr));gap:14px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:8px;break-inside:avoid}
-figure div{display:flex;gap:4px}
-figure img{flex:1 1 0;min-width:0;width:100%;aspect-ratio:1;display:block;border-radius:4px;object-fit:cover}
+figure div{display:flex;gap:4px;align-items:flex-start}
+figure img{flex:1 1 0;min-width:0;width:100%;height:auto;display:block;border-radius:4px}
 figcaption{font-size:12px;line-height:1.4;margin:6px 2px 0;overflow-wrap:anywhere}
 figcaption b{color:var(--ink);font-variant-numeric:tabular-nums}
 .flag{font-weight:600}.flag.right{color:var(--good)}.flag.wrong{color:var(--bad)}
@@ -59,8 +60,11 @@ svg .bar-normal{fill:var(--normal)}svg .bar-anomalous{fill:var(--anomalous)}
 @media(max-width:520px){.charts{grid-template-columns:1fr}}
 @media print{:root{color-scheme:light;--page:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--grid:#e5e5e5;
 --normal:#2563eb;--anomalous:#ea580c;--good:#15803d;--bad:#c2410c}
-main{max-width:none;padding:0}h2{break-after:avoid}.panel,.cards div,figure,tr{break-inside:avoid}
-.charts{grid-template-columns:1fr 1fr}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+main{max-width:none;padding:0}h2,h2+p{break-after:avoid}.panel,.cards div,figure,tr{break-inside:avoid}
+body{font-size:13px}h2{margin:26px 0 8px}.cards{grid-template-columns:repeat(6,1fr);gap:8px;margin:14px 0}
+.cards div,.panel{padding:10px 12px}.cards b{font-size:19px}.cards small{font-size:10.5px}table{font-size:12.5px}
+.charts{grid-template-columns:1fr 1fr}.sheet{grid-template-columns:repeat(auto-fill,minmax(calc(.72*var(--cell)),1fr))}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 )";
 
 }  // namespace panda::tools

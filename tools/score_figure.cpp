@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/tensor/error.h"
+#include "tools/axis_ticks.h"
 #include "tools/output.h"
 #include "tools/svg.h"
 
@@ -21,6 +22,7 @@ constexpr int kColumns = 8;
 constexpr double kThumbnail = 104;
 constexpr double kCellWidth = (kWidth - 2 * kMargin) / kColumns;
 constexpr double kCellHeight = kThumbnail + 44;
+constexpr int kMostTicks = 5;
 
 // Blue and orange are told apart by people who do not tell red from green, and by shape besides.
 constexpr const char* kStyle =
@@ -36,20 +38,6 @@ constexpr const char* kStyle =
     "@media(prefers-color-scheme:dark){svg{background:#14161a}.title{fill:#eee}.sub,.label,.score{fill:#aaa}."
     "kind{fill:#ddd}"
     ".grid{stroke:#2c3036}.axis{stroke:#777}.threshold{stroke:#eee}}";
-
-/// A round step that cuts `range` into about five.
-double tick_step(double range) {
-  const double raw = range / 5;
-  const double power = std::pow(10, std::floor(std::log10(raw)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= raw) return factor * power;
-  }
-  return 10 * power;
-}
-
-int tick_decimals(double step) {
-  return std::max(0, static_cast<int>(-std::floor(std::log10(step) + 1e-9)));
-}
 
 class ScoreAxis {
  public:
@@ -80,11 +68,10 @@ class ScoreAxis {
 
 void draw_axis(Svg& svg, const ScoreFigure& figure, const ScoreAxis& axis) {
   const double bottom = kPlotTop + kPlotHeight;
-  const double step = tick_step(axis.high() - axis.low());
-  for (double tick = std::ceil(axis.low() / step) * step; tick <= axis.high(); tick += step) {
+  const double step = tick_step(axis.high() - axis.low(), kMostTicks);
+  for (const double tick : ticks(axis.low(), axis.high(), step)) {
     svg.line(axis.x(tick), kPlotTop, axis.x(tick), bottom, "grid");
-    svg.text(axis.x(tick), bottom + 17, fixed_number(tick, tick_decimals(step)), "label",
-             Svg::Anchor::kMiddle);
+    svg.text(axis.x(tick), bottom + 17, tick_text(tick, step), "label", Svg::Anchor::kMiddle);
   }
   svg.line(kMargin, bottom, kWidth - kMargin, bottom, "axis");
   svg.text(kMargin, bottom + 38, figure.score_label, "label");

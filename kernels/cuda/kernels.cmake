@@ -28,5 +28,6 @@ set(PANDA_GPU_KERNEL_SOURCES
   reduce.cu
   resize.cu
   rows.cu
+  sort.cu
   sm90/knn_filter_sm90.cu
 )

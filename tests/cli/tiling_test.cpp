@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "data/image_decode.h"
 #include "data/image_write.h"
 #include "kernels/tensor/random.h"
 #include "nn/init.h"
+#include "tests/cli/browser.h"
 #include "tests/cli/expect.h"
 #include "weights/npy.h"
 #include "weights/safetensors.h"
@@ -92,6 +94,14 @@ TEST_F(TilingCommand, TilesGiveMapsOfTheImagesOwnSize) {
             std::string::npos);
 }
 
+TEST_F(TilingCommand, ReportShowsWholePictures) {
+  if (!has_browser()) GTEST_SKIP() << "no chromium here: the report is not opened in a browser";
+  ASSERT_EQ(run_panda_command(fit("spade", {"--tile", "64"})).exit_code, 0);
+  json_of({"eval", path("m"), "--data", path("set"), "--report", path("report.html")});
+  // 2 anomalies with three pictures each, 2 normal ones with two.
+  EXPECT_EQ(seen_in_browser(content_of(path("report.html"))), "pictures 10, broken 0, cropped 0, charts 4");
+}
+
 TEST_F(TilingCommand, WithoutACropMapsHaveThePicturesShape) {
   Json fitted = json_of(fit("spade", {"--no-crop", "--resize", "56", "--sigma", "1"}));
   EXPECT_TRUE(fitted.at("tile").is_null() && fitted.at("overlap").is_null());
@@ -133,6 +143,31 @@ TEST_F(TilingCommand, NamesATrainingImageOfAnotherSize) {
   words[3] = path("mixed");
   expect_refused(words, "b.png: a picture of 80 x 64, but ");
 }
+
+#ifndef __SANITIZE_ADDRESS__  // which reserves more addresses than any limit allows
+TEST_F(TilingCommand, SaysSoWhenAPictureDoesNotFitIntoMemory) {
+  make_directories(path("large/train/good"));
+  make_directories(path("large/test/good"));
+  const std::string file = path("large/train/good/a.png");
+  data::write_png(file, data::Image(2400, 3000, 3));
+  std::filesystem::copy(file, path("large/train/good/b.png"));
+  std::filesystem::copy(file, path("large/test/good/c.png"));
+  Words words = fit("spade", {"--no-crop", "--resize", "0", "--threads", "2"});
+  words[3] = path("large");
+  words[8] = path("large.panda");
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit small{rlim_t{400} << 20, before.rlim_max};
+  ::setrlimit(RLIMIT_AS, &small);
+  const Outcome outcome = run_panda_command(words);
+  ::setrlimit(RLIMIT_AS, &before);
+  EXPECT_EQ(outcome.exit_code, 3) << outcome.standard_error;
+  EXPECT_EQ(outcome.error_lines(), 1) << outcome.standard_error;
+  EXPECT_NE(outcome.standard_error.find("out of memory: cannot allocate "), std::string::npos)
+      << outcome.standard_error;
+  EXPECT_FALSE(path_exists(path("large.panda")));
+}
+#endif
 
 }  // namespace
 }  // namespace panda::test

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "kernels/device_registry.h"
 #include "kernels/kmeans.h"
@@ -113,6 +116,73 @@ TEST(PixelGallery, FindsTheSameInMemoryOnDiskAndUnprepared) {
   }
 }
 
+TEST(PixelGallery, FindsAtTheSamePlaceWhatASearchOfThatPlaceFinds) {
+  const auto reference = kernels::make_device({"reference", 0, ""});
+  const auto device = kernels::make_device({"cpu", 3, ""});
+  const Tensor rows = features(kImages, 1, 2);
+  const Tensor queries = features(2, 1, 3);  // two pictures
+  const std::vector<ImageRange> parts = {{0, 4}, {5, 19}};
+  std::vector<int64_t> images;
+  for (const ImageRange& part : parts) {
+    for (int64_t i = part.begin; i < part.end; ++i) images.push_back(i);
+  }
+  constexpr int64_t kK = 3;
+  Found expected(2 * kPixels, kK);
+  for (int64_t row = 0; row < 2 * kPixels; ++row) {
+    Tensor there(host(), DType::kF32, {static_cast<int64_t>(images.size()), kWidth}, "place");
+    for (size_t i = 0; i < images.size(); ++i) {
+      const int64_t from = images[i] * kPixels + row % kPixels;
+      copy(rows.view().rows(from, from + 1),
+           there.view().rows(static_cast<int64_t>(i), static_cast<int64_t>(i) + 1));
+    }
+    Found found(1, kK);
+    kernels::knn_search(*reference, {clone_to(queries.view().rows(row, row + 1), *reference),
+                                     clone_to(there, *reference), kK, found.distances, found.indices});
+    for (int64_t j = 0; j < kK; ++j) {
+      expected.distances.data<double>()[row * kK + j] = found.distances.data<double>()[j];
+      expected.indices.data<int64_t>()[row * kK + j] =
+          images[static_cast<size_t>(found.indices.data<int64_t>()[j])] * kPixels + row % kPixels;
+    }
+  }
+  std::vector<PixelGallery> galleries;
+  galleries.push_back(in_memory(*device, rows, false));
+  galleries.push_back(in_memory(*reference, rows, true));
+  galleries.push_back(on_disk(*device, rows, 3 * kPixels * kWidth * 4));
+  for (const PixelGallery& gallery : galleries) {
+    Found found(2 * kPixels, kK);
+    const PixelQuery query[] = {{queries, parts, found.distances, found.indices}};
+    gallery.search_same_place(query, kK);
+    EXPECT_EQ(found.distance_list(), expected.distance_list());
+    EXPECT_EQ(found.index_list(), expected.index_list());
+  }
+  Found found(2 * kPixels, kK);
+  const PixelQuery few[] = {{queries, {{0, 2}}, found.distances, found.indices}};
+  EXPECT_THROW(galleries[0].search_same_place(few, kK), InvalidArgument);
+}
+
+TEST(PixelGallery, GivesTheSameOnADeviceWithMemoryOfItsOwn) {
+  constexpr int64_t kFew = 6;
+  const Tensor rows = features(kFew, 1, 2);
+  const Tensor queries = features(1, 1, 3);
+  const auto results_on = [&](const char* name) {
+    const auto device = kernels::make_device({name, 1, ""});
+    EXPECT_EQ(device->host_accessible(), std::string(name) == "cpu");
+    PixelGallery gallery(*device, kFew, kPixels, kWidth);
+    gallery.set(0, rows);
+    Found nearest(kPixels, 2);
+    Found same_place(kPixels, 2);
+    const PixelQuery query[] = {{queries, {{0, kFew}}, nearest.distances, nearest.indices}};
+    const PixelQuery place[] = {{queries, {{0, kFew}}, same_place.distances, same_place.indices}};
+    gallery.search(query, 2);
+    gallery.search_same_place(place, 2);
+    const Tensor centers = gallery.clustered(3, 1, nullptr).read(0, 1);
+    const std::vector<float> center_list(centers.data<float>(), centers.data<float>() + centers.numel());
+    return std::tuple(nearest.distance_list(), nearest.index_list(), same_place.distance_list(),
+                      same_place.index_list(), center_list);
+  };
+  EXPECT_EQ(results_on("simt"), results_on("cpu"));
+}
+
 TEST(PixelGallery, HoldsPreparedBlocksInMemoryAlone) {
   const auto device = kernels::make_device({"cpu", 0, ""});
   const Tensor rows = features(kImages, 1, 2);
@@ -157,6 +227,28 @@ TEST(PixelGallery, ReadsBackWhatWasSet) {
   EXPECT_TRUE(std::equal(read.data<float>(), read.data<float>() + read.numel(),
                          rows.data<float>() + 2 * kPixels * kWidth));
   EXPECT_THROW(static_cast<void>(gallery.read(3, kImages + 1)), InvalidArgument);
+}
+
+TEST(PixelGallery, GivesAnyRunOfPixelsAndCopiesOnlyAcrossBlocks) {
+  const auto device = kernels::make_device({"cpu", 0, ""});
+  const Tensor rows = features(kImages, 1, 2);
+  const PixelGallery galleries[] = {in_memory(*device, rows, false),
+                                    on_disk(*device, rows, 2 * kPixels * kWidth * 4)};
+  int64_t copies = 0;
+  for (const PixelGallery& gallery : galleries) {
+    for (const int64_t begin : {0L, 1L, 49L, 50L, 149L, 700L}) {
+      for (const int64_t count : {1L, 49L, 50L, 51L, 150L, 300L}) {
+        Tensor owner;
+        const ConstTensorView found = gallery.rows(begin, begin + count, owner);
+        ASSERT_EQ(found.shape(), (Shape{count, kWidth}));
+        EXPECT_TRUE(std::equal(found.data<float>(), found.data<float>() + found.numel(),
+                               rows.data<float>() + begin * kWidth))
+            << begin << " " << count;
+        copies += &gallery == galleries && owner.present() ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_TRUE(copies > 0 && copies < 18) << copies;
 }
 
 }  // namespace

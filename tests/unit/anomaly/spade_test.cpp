@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <set>
 #include <string>
 
 #include "kernels/device_registry.h"
@@ -372,6 +373,57 @@ TEST(Spade, HoldsOutImagesThatTheGalleryNeverHas) {
   EXPECT_EQ(model.threshold_text(*model.threshold()).substr(0, 12), "at most 20 %");
   EXPECT_NE(model.pixel_threshold_text(*model.pixel_threshold()).find("held out of the fit"),
             std::string::npos);
+}
+
+TEST(Spade, ComparesAtTheSamePlaceWhenAsked) {
+  const auto device = make();
+  const auto weights = small_weights();
+  const test::TemporaryDirectory folder;
+  SpadeOptions options = small_options();
+  const Spade everywhere = Spade::fit(*device, weights, NoiseImages(10, false, 1), options);
+  options.same_place = true;
+  const Spade model = Spade::fit(*device, weights, NoiseImages(10, false, 1), options);
+  EXPECT_NE(model.description().find("of the same place"), std::string::npos) << model.description();
+  model.save(folder.path("m"), weights, {});
+  const auto file = std::make_shared<FittedModelFile>(folder.path("m"));
+  const NoiseImages images(3, true, 2);
+  const std::vector<ImageScore> scores = scores_of(model, images);
+  for (const int64_t gallery_bytes : {int64_t{1}, int64_t{1} << 30}) {
+    const std::vector<ImageScore> loaded = scores_of(Spade::load(*device, file, {gallery_bytes}), images);
+    for (size_t i = 0; i < scores.size(); ++i) EXPECT_EQ(loaded[i].map->values, scores[i].map->values);
+  }
+  const std::vector<ImageScore> nearer = scores_of(everywhere, images);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    EXPECT_NE(scores[i].map->values, nearer[i].map->values);
+    for (size_t p = 0; p < nearer[i].map->values.size(); ++p)
+      EXPECT_LE(nearer[i].map->values[p], scores[i].map->values[p]);
+    // A place keeps what it is compared with near itself: a cell of the coarsest layer at most.
+    EXPECT_LE(std::abs(scores[i].nearest->row - scores[i].nearest->training_row), kSize / 2);
+  }
+  // Leaving one out: an image of the training set is farther from the others than from itself.
+  EXPECT_GT(model.calibration_maxima().front(), 0);
+  options.nearest_images = 3;
+  EXPECT_THROW(static_cast<void>(Spade::fit(*device, weights, NoiseImages(10, false, 1), options)),
+               InvalidArgument);
+}
+
+TEST(Spade, NamesTheTrainingImageOfAPixelAlsoWhereSomeAreHeldOut) {
+  const auto device = make();
+  const auto weights = small_weights();
+  const test::TemporaryDirectory folder;
+  const NoiseImages training(10, false, 1);
+  SpadeOptions options = small_options();
+  options.held_out_images = 4;
+  Spade::fit(*device, weights, training, options).save(folder.path("m"), weights, {});
+  const Spade model = Spade::load(*device, std::make_shared<FittedModelFile>(folder.path("m")));
+  std::set<int64_t> held_out;
+  for (const ImageScore& score : scores_of(model, training)) {
+    const std::string name = model.training_file(score.nearest->training_image);
+    // An image of the gallery finds itself.
+    if (name != text(score.index, ".png")) held_out.insert(score.index);
+  }
+  EXPECT_EQ(held_out.size(), 4U);
+  EXPECT_NE(held_out, (std::set<int64_t>{6, 7, 8, 9}));  // else places would name them as well
 }
 
 TEST(Spade, FromDiskGivesTheSameBits) {

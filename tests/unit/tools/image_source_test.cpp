@@ -4,6 +4,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "kernels/tensor/error.h"
 #include "tests/support/temporary_directory.h"
@@ -59,6 +64,50 @@ TEST(ImageSource, WatchesUntilNothingComes) {
   EXPECT_EQ(source->next(), (Words{folder.path("in/b.png")}));
   EXPECT_EQ(source->next(), Words{});
   EXPECT_THROW(static_cast<void>(watched_images({folder.path("in/a.png")}, 0.01, 0)), InvalidArgument);
+}
+
+TEST(ImageSource, WatchesFoldersBelowAndWhatIsWrittenAgain) {
+  const test::TemporaryDirectory folder;
+  folder.write("in/a.png", "1");
+  const std::string a = folder.path("in/a.png");
+  const std::string b = folder.path("in/later/deeper/b.png");
+  const auto source = watched_images({folder.path("in")}, 0.01, 0.05);
+  EXPECT_EQ(source->next(), (Words{a}));
+  folder.write("in/later/deeper/b.png", "1");
+  EXPECT_EQ(source->next(), (Words{b}));
+  folder.write("in/a.png", "half of it was read before");
+  EXPECT_EQ(source->next(), (Words{a}));
+  std::filesystem::remove_all(folder.path("in/later"));
+  EXPECT_EQ(source->next(), Words{});
+  folder.write("in/later/deeper/b.png", "2");  // a new file of an old name and size
+  EXPECT_EQ(source->next(), (Words{b}));
+  EXPECT_EQ(source->next(), Words{});
+}
+
+TEST(ImageSource, WaitsForAFileThatIsStillWritten) {
+  const test::TemporaryDirectory folder;
+  const std::string path = folder.write("in/a.png", "");
+  std::atomic<bool> written = false;
+  std::thread writer([&] {
+    for (int i = 0; i < 60; ++i) {
+      std::ofstream(path, std::ios::app) << "more";
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    written = true;
+  });
+  const auto source = watched_images({folder.path("in")}, 0.4, 5);
+  EXPECT_EQ(source->next(), (Words{path}));
+  EXPECT_TRUE(written);
+  writer.join();
+}
+
+TEST(ImageSource, EndsWhenTheWatchedFolderIsGone) {
+  const test::TemporaryDirectory folder;
+  folder.write("in/a.png", "1");
+  const auto source = watched_images({folder.path("in")}, 0.01, 0);
+  EXPECT_EQ(source->next(), (Words{folder.path("in/a.png")}));
+  std::filesystem::remove_all(folder.path("in"));
+  EXPECT_THROW(static_cast<void>(source->next()), IoError);
 }
 
 }  // namespace

@@ -101,6 +101,13 @@ TEST(Options, GivesDefaultsAndSaysWhatWasGiven) {
   EXPECT_THROW((void)options.real("lr"), InternalError);
 }
 
+TEST(Options, SaysTheCommandLineAgain) {
+  const std::vector<std::string> words = {"dn2", "a b.png", "--out", "it's",   "-fk",
+                                          "3",   "--note",  "a",     "--note", "$b"};
+  EXPECT_EQ(parse(words).words(), "dn2 'a b.png' --force --k=3 --note=a --note='$b' --out='it'\\''s'");
+  EXPECT_EQ(parse({"dn2", "x.png", "--out", "d"}).words(), "dn2 x.png --out=d");
+}
+
 TEST(Options, LastValueWinsUnlessRepeatable) {
   const ParsedOptions options =
       parse({"dn2", "--out", "d", "-k", "3", "-k", "4", "--note", "a", "--note", "b"});

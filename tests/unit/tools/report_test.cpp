@@ -6,6 +6,8 @@
 #include <string>
 
 #include "kernels/tensor/error.h"
+#include "tools/detector.h"
+#include "tools/output.h"
 #include "tools/report_charts.h"
 
 namespace panda::tools {
@@ -49,6 +51,17 @@ TEST(Report, EscapesWhatUsersNamed) {
   EXPECT_NE(html.find("<title>a &lt;title&gt;</title>"), std::string::npos);
   EXPECT_NE(html.find("at most 5 % &amp; so on"), std::string::npos);
   EXPECT_NE(html.find("missed"), std::string::npos);
+}
+
+TEST(Report, SaysHowLongAnImageTook) {
+  ReportInput input;
+  input.seconds = {{"scoring", 2.0}};
+  EXPECT_NE(report_html(input, small_evaluation()).find("500.0 ms (2.0 images/s)"), std::string::npos);
+  input.seconds = {{"scoring", 4 * 75.0}};
+  EXPECT_NE(report_html(input, small_evaluation()).find(duration_text(75)), std::string::npos);
+  EXPECT_EQ(rate_text(4, 2), "2.0 images/s");
+  EXPECT_EQ(rate_text(4, 4 * 75.0), duration_text(75) + " an image");
+  EXPECT_EQ(rate_text(4, 0), "-");
 }
 
 TEST(Report, ClosesWhatItOpens) {
