@@ -1,6 +1,7 @@
 // panda kmeans: K-means of vectors in files. What does not fit the memory it may use is read in parts, once
 // per iteration, with the same result; or it learns from minibatches.
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -199,7 +200,7 @@ int run_lloyd(Job& job, Device& device, const ParsedOptions& options, Context& c
   return kExitDone;
 }
 
-/// What of the vectors is in memory at once, beside parts for labels.
+/// What of the vectors is in memory at once.
 void check_memory(const Job& job, int64_t minibatch) {
   const int64_t in_minibatch = std::min(minibatch, job.data.count());
   int64_t vectors = in_minibatch;
@@ -223,6 +224,8 @@ int run_minibatches(Job& job, Device& device, const ParsedOptions& options, Cont
   check_memory(job, search.minibatch);
   if (job.start.present()) search.initial_centers = job.start;
   kernels::KmeansPoints points = job.points();
+  const int64_t in_minibatch = checked_mul(checked_mul(std::min(search.minibatch, points.n), points.d), 4);
+  points.part_bytes = std::clamp(in_minibatch, int64_t{1} << 20, points.part_bytes);
   if (job.weights) {
     points.read_weights = [&](int64_t begin, int64_t end, Tensor& owner) -> ConstTensorView {
       owner = job.weights->read(begin, end);

@@ -386,6 +386,12 @@ TEST_F(Kmeans, NamesWhatIsWrong) {
               (void)run_from(points, matrix({2, 2}, {1, 2, 3, INFINITY}));
             }),
             "kmeans: initial center 1 holds inf at component 1, expected finite numbers");
+  EXPECT_EQ(message_of([&] {
+              KmeansPoints source = KmeansPoints::of(points);
+              source.read_weights = [](int64_t, int64_t, Tensor&) { return ConstTensorView(); };
+              (void)kmeans(*device_, source, {.k = 2});
+            }),
+            "kmeans: weights that are read by parts, expected them in memory");
   EXPECT_EQ(message_of([&] { (void)kmeans_start_from_name("k++"); }),
             "start 'k++', expected kmeans++ or random");
 }
