@@ -136,8 +136,7 @@ PixelGallery PixelGallery::clustered(int64_t clusters, uint64_t seed, Progress* 
   kernels::KmeansPoints points;
   points.n = images_ * pixels_;
   points.d = width_;
-  points.piece_rows = images_per_block_ * pixels_;  // a block, whose rows are read where they lie
-  points.part_bytes = checked_mul(checked_mul(images_per_block_, pixels_), width_ * 4);  // a block each
+  if (resident()) points.piece_rows = images_per_block_ * pixels_;
   points.read = [this](int64_t begin, int64_t end, Tensor& owner) { return rows(begin, end, owner); };
   const kernels::KmeansResult result =
       kernels::kmeans(*device_, points, {.k = clusters, .seed = seed}, progress);
