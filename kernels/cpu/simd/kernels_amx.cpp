@@ -86,7 +86,8 @@ inline __attribute__((always_inline)) void add_products() {
   _tile_dpbf16ps(3, 5, 7);
 }
 
-/// Scores of a group of queries and a panel: four tiles of 16 x 16.
+/// Of a group of queries and a panel: four tiles of 16 x 16.
+constexpr int64_t kPanelScores = kAmxGroup * 32;
 inline __attribute__((always_inline)) void score(const char* queries, const char* panel, int64_t steps,
                                                  const float* norms, float* scores) {
   constexpr int64_t kLow = 2 * kAmxTileBytes;
@@ -112,21 +113,31 @@ inline __attribute__((always_inline)) void score(const char* queries, const char
   _tile_stored(3, scores + 768, 64);
 }
 
-inline __attribute__((always_inline)) void take_in(const float* scores, int32_t first_column, float* state) {
+/// Panels whose scores a row takes in while its best two are in registers.
+constexpr int64_t kTogether = 4;
+
+/// `scores` as `score` left them, kAmxGroup x 32 of a panel after those of the one before.
+inline __attribute__((always_inline)) void take_in(const float* scores, int64_t panels, int32_t first_column,
+                                                   float* state) {
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i columns[2] = {_mm512_add_epi32(lane, _mm512_set1_epi32(first_column)),
-                              _mm512_add_epi32(lane, _mm512_set1_epi32(first_column + 16))};
+  const __m512i first = _mm512_add_epi32(lane, _mm512_set1_epi32(first_column));
+  const __m512i next = _mm512_set1_epi32(16);
   for (int row = 0; row < kAmxGroup; ++row) {
     float* const of_row = state + row * kAmxState;
     __m512 best = _mm512_load_ps(of_row);
     __m512 second = _mm512_load_ps(of_row + 16);
     __m512i index = _mm512_load_si512(of_row + 32);
-    for (int half = 0; half < 2; ++half) {
-      const __m512 value = _mm512_load_ps(scores + row / 16 * 512 + half * 256 + row % 16 * 16);
-      const __mmask16 nearer = _mm512_cmp_ps_mask(value, best, _CMP_LT_OQ);
-      second = _mm512_min_ps(second, _mm512_max_ps(value, best));
-      best = _mm512_min_ps(value, best);
-      index = _mm512_mask_mov_epi32(index, nearer, columns[half]);
+    __m512i columns = first;
+    const float* of_panel = scores + row / 16 * 512 + row % 16 * 16;
+    for (int64_t panel = 0; panel < panels; ++panel, of_panel += kPanelScores) {
+      for (int half = 0; half < 2; ++half) {
+        const __m512 value = _mm512_load_ps(of_panel + half * 256);
+        const __mmask16 nearer = _mm512_cmp_ps_mask(value, best, _CMP_LT_OQ);
+        second = _mm512_min_ps(second, _mm512_max_ps(value, best));
+        best = _mm512_min_ps(value, best);
+        index = _mm512_mask_mov_epi32(index, nearer, columns);
+        columns = _mm512_add_epi32(columns, next);
+      }
     }
     _mm512_store_ps(of_row, best);
     _mm512_store_ps(of_row + 16, second);
@@ -137,13 +148,17 @@ inline __attribute__((always_inline)) void take_in(const float* scores, int32_t 
 void nearest(const AmxNearestArgs& args) {
   __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
   _tile_loadconfig(&kTileConfig);
-  alignas(64) float scores[1024];
+  alignas(64) float scores[kTogether * kPanelScores];
   const int64_t group_bytes = args.steps * kAmxStepBytes;
   for (int64_t group = 0; group < args.query_groups; ++group) {
-    for (int64_t panel = 0; panel < args.panel_count; ++panel) {
-      score(args.queries + group * group_bytes, args.panels + panel * group_bytes, args.steps,
-            args.norms + panel * kAmxGroup, scores);
-      take_in(scores, args.first_column + static_cast<int32_t>(panel * kAmxGroup),
+    for (int64_t panel = 0; panel < args.panel_count; panel += kTogether) {
+      const int64_t left = args.panel_count - panel;
+      const int64_t count = left < kTogether ? left : kTogether;
+      for (int64_t i = 0; i < count; ++i) {
+        score(args.queries + group * group_bytes, args.panels + (panel + i) * group_bytes, args.steps,
+              args.norms + (panel + i) * kAmxGroup, scores + i * kPanelScores);
+      }
+      take_in(scores, count, args.first_column + static_cast<int32_t>(panel * kAmxGroup),
               args.state + group * kAmxGroup * kAmxState);
     }
   }
