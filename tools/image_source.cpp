@@ -130,9 +130,11 @@ class WatchedImages final : public ImageSource {
     const auto found = states.find(file);
     return found != states.end() && found->second == state;
   }
-  /// All images below the directories. A folder that is removed meanwhile is looked for again.
+  /// All images below the directories. A folder that is removed meanwhile is looked for again; one that
+  /// cannot be read is an error.
   [[nodiscard]] std::vector<std::string> files_there() const {
-    while (true) {
+    constexpr int kTries = 100;
+    for (int tries = 1;; ++tries) {
       std::vector<std::string> files;
       try {
         for (const std::string& directory : directories_) {
@@ -141,7 +143,7 @@ class WatchedImages final : public ImageSource {
         }
         return files;
       } catch (const IoError&) {
-        if (!std::all_of(directories_.begin(), directories_.end(), is_directory)) throw;
+        if (tries == kTries || !std::all_of(directories_.begin(), directories_.end(), is_directory)) throw;
       }
       check_interrupt();
     }
