@@ -129,21 +129,12 @@ KnnCoded knn_encode(const CpuDevice& device, KnnFilter filter, KnnCode code, con
   }
   double squares = 0;
   const double error = kernels.code_error(code, y, scale, codes, d, &squares);
+  // 128 is added to every byte, so 256 * 128 + 128 to a pair.
+  const uint32_t added = code == KnnCode::kI8 ? 128 : code == KnnCode::kI8Pair ? 256 * 128 + 128 : 0;
+  const auto bias = static_cast<int32_t>(added * kernels.code_sum(code, codes, d));
   if (code == KnnCode::kI8Pair) split_codes(codes, groups);
   const double up = 1 + knn_eta(d);
-  return {std::sqrt(error) * up, std::sqrt(squares) * scale * up};
-}
-
-int32_t knn_code_bias(KnnCode code, const char* codes, int64_t groups) {
-  if (!of_bytes(code)) return 0;
-  // Added to every byte of the gallery: 128, to a pair 256 * 128 + 128.
-  uint32_t sums[2] = {};
-  for (int64_t g = 0; g < groups; ++g) {
-    for (int j = 0; j < 4; ++j)
-      sums[g % 2] += static_cast<uint32_t>(int32_t{static_cast<int8_t>(codes[g * 4 + j])});
-  }
-  const uint32_t bias = code == KnnCode::kI8 ? 128 * (sums[0] + sums[1]) : 32896 * (256 * sums[0] + sums[1]);
-  return static_cast<int32_t>(bias);
+  return {std::sqrt(error) * up, std::sqrt(squares) * scale * up, bias};
 }
 
 void throw_not_finite(const char* kernel, const char* name, const KnnRows& rows, int64_t row,

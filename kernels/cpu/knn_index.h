@@ -119,12 +119,12 @@ class CpuKnnIndex final : public KnnIndex {
 struct KnnCoded {
   double error;      ///< >= |y - scale * codes|, rounding of y not included
   double code_norm;  ///< >= |scale * codes|
+  /// What the 128s that are added to a gallery's bytes add to the products of these codes, modulo 2^32.
+  int32_t bias;
 };
 /// Encodes y (d elements) at `scale` into `codes` (groups * 4 bytes, zeros after d).
 [[nodiscard]] KnnCoded knn_encode(const CpuDevice& device, KnnFilter filter, KnnCode code, const double* y,
                                   double scale, int64_t d, int64_t groups, char* codes);
-/// What the 128s added to a gallery's bytes add to a query's products, modulo 2^32.
-[[nodiscard]] int32_t knn_code_bias(KnnCode code, const char* codes, int64_t groups);
 /// The scale at which vectors of this largest component and norm become codes without leaving their range.
 [[nodiscard]] double knn_scale(KnnCode code, double largest, double norm, int64_t d);
 

@@ -317,7 +317,7 @@ double KnnSearch::encode_queries(const Item& item, const Memory& m) {
     const KnnCoded coded =
         knn_encode(device_, index_.filter(), index_.code(), m.centered, scale, d_, groups, m.row_codes);
     place_codes(m, i, count);
-    m.bias[i] = knn_code_bias(index_.code(), m.row_codes, groups);
+    m.bias[i] = coded.bias;
     const double norm = std::sqrt(squares) * (1 + eta_);
     const double length = l2_ ? norm + index_.center_norm() : norm;
     KnnQueryBounds& bounds = m.bounds[i];
@@ -349,7 +349,8 @@ void KnnSearch::place_codes(const Memory& m, int64_t i, int64_t count) const {
     char* codes = m.codes + (i - row) * code_bytes() + row * kKnnTileRowBytes;
     // The k-th group of each plane is the k-th of a tile's row.
     const int64_t planes = index_.code() == KnnCode::kI8Pair ? 2 : 1;
-    for (int64_t step = 0; step < code_bytes(); step += planes * kKnnTileRowBytes) {
+    const int64_t bytes = code_bytes();
+    for (int64_t step = 0; step < bytes; step += planes * kKnnTileRowBytes) {
       for (int64_t plane = 0; plane < planes; ++plane) {
         for (int64_t k = 0; k < kKnnTileRowBytes / 4; ++k)
           std::memcpy(codes + k * 4, m.row_codes + step + (k * planes + plane) * 4, 4);

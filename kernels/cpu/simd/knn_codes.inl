@@ -155,3 +155,23 @@ double code_error(KnnCode code, const double* y, double scale, const void* codes
   }
   return 0;
 }
+
+template <typename Code>
+PANDA_INLINE uint32_t code_sum_of(const Code* codes, int64_t d) {
+  uint32_t sum = 0;
+  for (int64_t i = 0; i < d; ++i) sum += static_cast<uint32_t>(static_cast<int32_t>(codes[i]));
+  return sum;
+}
+
+uint32_t code_sum(KnnCode code, const void* codes, int64_t d) {
+  switch (code) {
+    case KnnCode::kF32:
+      return 0;
+    case KnnCode::kI8Pair:
+    case KnnCode::kI16:
+      return code_sum_of(static_cast<const int16_t*>(codes), d);
+    case KnnCode::kI8:
+      return code_sum_of(static_cast<const int8_t*>(codes), d);
+  }
+  return 0;
+}

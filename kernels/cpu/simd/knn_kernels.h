@@ -39,7 +39,7 @@ struct KnnFilterArgs {
   const double* base;     ///< per query; may be +infinity: keep everything
   const double* beta;     ///< >= 0
   const double* epsilon;  ///< >= 0
-  const int32_t* bias;    ///< per query, what KnnCode's added 128s bring: see knn_code_bias
+  const int32_t* bias;    ///< per query, what KnnCode's added 128s bring: see KnnCoded
   int32_t* thresholds;    ///< room for query_count
   int32_t* sums;  ///< KnnTileKernels alone: room for 32 * query_count rounded up to 32, 64-byte aligned
   const void* next_panel;  ///< brought into the cache meanwhile; may be null
@@ -109,6 +109,8 @@ struct KnnKernels {
   /// sum_i (y[i] - scale * codes[i])^2, and the sum of codes[i]^2.
   double (*code_error)(KnnCode code, const double* y, double scale, const void* codes, int64_t d,
                        double* codes_squared);
+  /// The sum of integer codes, modulo 2^32; of kF32 0.
+  uint32_t (*code_sum)(KnnCode code, const void* codes, int64_t d);
 };
 
 /// Queries in two tiles of AMX, and bytes of a query in one.

@@ -47,4 +47,5 @@ const KnnKernels kKnnKernels = {
     .center_row = center_row,
     .encode_row = encode_row,
     .code_error = code_error,
+    .code_sum = code_sum,
 };
