@@ -169,11 +169,11 @@ int64_t KnnSearch::query_bytes() const {
 }
 
 int64_t KnnSearch::fixed_bytes() const {
-  const int64_t table = table_rows_ * (2 * 8 + static_cast<int64_t>(sizeof(KnnCandidate)));
+  const int64_t table = table_rows_ * (2 * 8 + 4 + static_cast<int64_t>(sizeof(KnnCandidate)));
   const int64_t unfilled = tiles_ != nullptr ? kKnnTiledQueries * (code_bytes() + kKnnPanel * 4) : 0;
   return table + unfilled + std::max(KnnCandidates::capacity(plan_.k), table_rows_) * 8 +
          (1 + kExactQueries + kExactRows) * d16_ * 8 + kExactQueries * kExactRows * 8 +
-         (kMeasuredTogether + 2) * d16_ * 4 + code_bytes() + 29 * 64;
+         (kMeasuredTogether + 2) * d16_ * 4 + code_bytes() + 30 * 64;
 }
 
 int64_t KnnSearch::thread_bytes(int64_t block) const {
@@ -210,6 +210,7 @@ KnnSearch::Memory KnnSearch::memory_at(char* base, int64_t block) const {
   take(m.words, block * table_rows_);
   take(m.lows, table_rows_);
   take(m.highs, table_rows_);
+  take(m.places, table_rows_);
   take(m.table_items, table_rows_);
   return m;
 }

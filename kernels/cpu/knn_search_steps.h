@@ -67,6 +67,7 @@ class KnnSearch {
     int32_t* words;             ///< [query][table_rows_] products
     double* lows;               ///< table_rows_, of one query
     double* highs;              ///< table_rows_
+    int32_t* places;            ///< table_rows_
     KnnCandidate* table_items;  ///< table_rows_
   };
   struct Item {

@@ -53,8 +53,10 @@ void KnnSearch::search_row_of_table(const Item& item, const Memory& m, int64_t i
       *new (m.candidates + i) KnnCandidates(m.table_items, m.tau_bounds, plan_.k, l2_ ? 2 * eta_ : 0);
   if (rows >= plan_.k) candidates.lower_tau(kernels_.about_kth(m.highs, rows, plan_.k));
   const double limit = candidates.discard_above();
-  for (int64_t row = 0; row < rows; ++row) {
-    if (m.lows[row] <= limit) candidates.put({m.lows[row], m.highs[row], first_row + row});
+  const int64_t count = kernels_.places_at_most(m.lows, rows, limit, m.places);
+  for (int64_t j = 0; j < count; ++j) {
+    const int32_t row = m.places[j];
+    candidates.put({m.lows[row], m.highs[row], first_row + row});
   }
   const int64_t query = order_[static_cast<size_t>(item.queries.begin + i)];
   statistics.kept_pairs += candidates.size();

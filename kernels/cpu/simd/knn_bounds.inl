@@ -42,9 +42,30 @@ PANDA_INLINE int64_t ordered_bits(int64_t bits) {
   return bits < 0 ? bits ^ INT64_MAX : bits;
 }
 
-/// By bisection of the numbers' ordered bits: at most 64 passes over the values, usually less than ten.
+/// The smallest of every `groups`-th value, from each of the first `groups` on.
+PANDA_INLINE void group_minima(const double* values, int64_t count, int64_t groups, double* minima) {
+  for (int64_t j = 0; j < groups; ++j) minima[j] = values[j];
+  int64_t i = groups;
+  for (; i + groups <= count; i += groups) {
+    for (int64_t j = 0; j < groups; ++j) minima[j] = values[i + j] < minima[j] ? values[i + j] : minima[j];
+  }
+  for (int64_t j = 0; i + j < count; ++j) minima[j] = values[i + j] < minima[j] ? values[i + j] : minima[j];
+}
+
+/// By bisection of the numbers' ordered bits: at most 64 passes over the values, usually less than ten. Where
+/// few are wanted the passes are over the minima of groups: each is a value of its own, and few of the k
+/// smallest share one.
 double about_kth(const double* values, int64_t count, int64_t k) {
   count_call();
+  constexpr int64_t kMostGroups = 512;
+  double minima[kMostGroups];
+  int64_t groups = 64;
+  while (groups < 4 * k && groups <= kMostGroups) groups *= 2;
+  if (groups <= kMostGroups && 2 * groups <= count) {
+    group_minima(values, count, groups, minima);
+    values = minima;
+    count = groups;
+  }
   double least[16];
   double greatest[16];
   for (int j = 0; j < 16; ++j) least[j] = greatest[j] = values[0];
@@ -80,4 +101,25 @@ double about_kth(const double* values, int64_t count, int64_t k) {
     }
   }
   return __builtin_bit_cast(double, ordered_bits(to));
+}
+
+/// Places of the values that are at most `limit`, rising; returns how many.
+int64_t places_at_most(const double* values, int64_t count, double limit, int32_t* places) {
+  count_call();
+  int64_t found = 0;
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  const __m512d most = _mm512_set1_pd(limit);
+  for (; i + 16 <= count; i += 16) {
+    const uint32_t low = _mm512_cmp_pd_mask(_mm512_loadu_pd(values + i), most, _CMP_LE_OQ);
+    const uint32_t high = _mm512_cmp_pd_mask(_mm512_loadu_pd(values + i + 8), most, _CMP_LE_OQ);
+    for (uint32_t lanes = low | high << 8; lanes != 0; lanes &= lanes - 1)
+      places[found++] = static_cast<int32_t>(i) + __builtin_ctz(lanes);
+  }
+#endif
+  for (; i < count; ++i) {  // without a branch
+    places[found] = static_cast<int32_t>(i);
+    found += values[i] <= limit ? 1 : 0;
+  }
+  return found;
 }

@@ -93,6 +93,8 @@ struct KnnKernels {
   /// A number that at least k of the values are at most: the k-th smallest, or one of the few next. No NaN;
   /// 1 <= k <= count.
   double (*about_kth)(const double* values, int64_t count, int64_t k);
+  /// Places of the values that are at most `limit`, rising; returns how many. `places`: room for `count`.
+  int64_t (*places_at_most)(const double* values, int64_t count, double limit, int32_t* places);
 
   /// The largest |x[i]| as its bits: 0x7f800000 or more where one is infinite or NaN.
   uint32_t (*largest_magnitude)(const float* x, int64_t d);
