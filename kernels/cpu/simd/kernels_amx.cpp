@@ -86,11 +86,50 @@ inline __attribute__((always_inline)) void add_products() {
   _tile_dpbf16ps(3, 5, 7);
 }
 
-/// Of a group of queries and a panel: four tiles of 16 x 16.
-constexpr int64_t kPanelScores = kAmxGroup * 32;
+constexpr int64_t kPanelScores = kAmxGroup * kAmxGroup;
+
+/// The scores of a group of queries and a panel that wait to be taken in.
+struct Waiting {
+  const float* scores;  ///< four tiles of 16 x 16
+  int32_t first_column;
+  float* state;
+};
+
+/// Takes in the scores of rows [row, end).
+inline __attribute__((always_inline)) void take_in(const Waiting& waiting, int64_t row, int64_t end) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i columns[2] = {_mm512_add_epi32(lane, _mm512_set1_epi32(waiting.first_column)),
+                              _mm512_add_epi32(lane, _mm512_set1_epi32(waiting.first_column + 16))};
+  for (; row < end; ++row) {
+    float* const of_row = waiting.state + row * kAmxState;
+    __m512 best = _mm512_load_ps(of_row);
+    __m512 second = _mm512_load_ps(of_row + 16);
+    __m512i index = _mm512_load_si512(of_row + 32);
+    for (int half = 0; half < 2; ++half) {
+      const __m512 value = _mm512_load_ps(waiting.scores + row / 16 * 512 + half * 256 + row % 16 * 16);
+      const __mmask16 nearer = _mm512_cmp_ps_mask(value, best, _CMP_LT_OQ);
+      second = _mm512_min_ps(second, _mm512_max_ps(value, best));
+      best = _mm512_min_ps(value, best);
+      index = _mm512_mask_mov_epi32(index, nearer, columns[half]);
+    }
+    _mm512_store_ps(of_row, best);
+    _mm512_store_ps(of_row + 16, second);
+    _mm512_store_si512(of_row + 32, index);
+  }
+}
+
+/// Scores of a group of queries and a panel. Between the tiles' products, which run beside, rows of those
+/// that wait are taken in: one after the other, the two would take twice as long.
 inline __attribute__((always_inline)) void score(const char* queries, const char* panel, int64_t steps,
-                                                 const float* norms, float* scores) {
+                                                 const float* norms, float* scores, const Waiting& waiting) {
   constexpr int64_t kLow = 2 * kAmxTileBytes;
+  const int64_t share = (kAmxGroup + 3 * steps - 1) / (3 * steps);
+  int64_t row = waiting.scores == nullptr ? kAmxGroup : 0;
+  const auto take_some = [&] {
+    const int64_t end = row + share < kAmxGroup ? row + share : kAmxGroup;
+    take_in(waiting, row, end);
+    row = end;
+  };
   _tile_loadd(0, norms, 0);  // a stride of 0: every row begins with the norms
   _tile_loadd(1, norms + 16, 0);
   _tile_loadd(2, norms, 0);
@@ -99,11 +138,14 @@ inline __attribute__((always_inline)) void score(const char* queries, const char
     load_queries(queries);
     load_columns(panel);
     add_products();
+    take_some();
     load_columns(panel + kLow);
     add_products();
+    take_some();
     load_queries(queries + kLow);
     load_columns(panel);
     add_products();
+    take_some();
     queries += kAmxStepBytes;
     panel += kAmxStepBytes;
   }
@@ -113,55 +155,23 @@ inline __attribute__((always_inline)) void score(const char* queries, const char
   _tile_stored(3, scores + 768, 64);
 }
 
-/// Panels whose scores a row takes in while its best two are in registers.
-constexpr int64_t kTogether = 4;
-
-/// `scores` as `score` left them, kAmxGroup x 32 of a panel after those of the one before.
-inline __attribute__((always_inline)) void take_in(const float* scores, int64_t panels, int32_t first_column,
-                                                   float* state) {
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i first = _mm512_add_epi32(lane, _mm512_set1_epi32(first_column));
-  const __m512i next = _mm512_set1_epi32(16);
-  for (int row = 0; row < kAmxGroup; ++row) {
-    float* const of_row = state + row * kAmxState;
-    __m512 best = _mm512_load_ps(of_row);
-    __m512 second = _mm512_load_ps(of_row + 16);
-    __m512i index = _mm512_load_si512(of_row + 32);
-    __m512i columns = first;
-    const float* of_panel = scores + row / 16 * 512 + row % 16 * 16;
-    for (int64_t panel = 0; panel < panels; ++panel, of_panel += kPanelScores) {
-      for (int half = 0; half < 2; ++half) {
-        const __m512 value = _mm512_load_ps(of_panel + half * 256);
-        const __mmask16 nearer = _mm512_cmp_ps_mask(value, best, _CMP_LT_OQ);
-        second = _mm512_min_ps(second, _mm512_max_ps(value, best));
-        best = _mm512_min_ps(value, best);
-        index = _mm512_mask_mov_epi32(index, nearer, columns);
-        columns = _mm512_add_epi32(columns, next);
-      }
-    }
-    _mm512_store_ps(of_row, best);
-    _mm512_store_ps(of_row + 16, second);
-    _mm512_store_si512(of_row + 32, index);
-  }
-}
-
 void nearest(const AmxNearestArgs& args) {
   __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
   _tile_loadconfig(&kTileConfig);
-  alignas(64) float scores[kTogether * kPanelScores];
+  alignas(64) float scores[2][kPanelScores];
   const int64_t group_bytes = args.steps * kAmxStepBytes;
+  Waiting waiting = {nullptr, 0, nullptr};
+  int64_t turn = 0;
   for (int64_t group = 0; group < args.query_groups; ++group) {
-    for (int64_t panel = 0; panel < args.panel_count; panel += kTogether) {
-      const int64_t left = args.panel_count - panel;
-      const int64_t count = left < kTogether ? left : kTogether;
-      for (int64_t i = 0; i < count; ++i) {
-        score(args.queries + group * group_bytes, args.panels + (panel + i) * group_bytes, args.steps,
-              args.norms + (panel + i) * kAmxGroup, scores + i * kPanelScores);
-      }
-      take_in(scores, count, args.first_column + static_cast<int32_t>(panel * kAmxGroup),
-              args.state + group * kAmxGroup * kAmxState);
+    for (int64_t panel = 0; panel < args.panel_count; ++panel) {
+      float* const now = scores[turn++ % 2];
+      score(args.queries + group * group_bytes, args.panels + panel * group_bytes, args.steps,
+            args.norms + panel * kAmxGroup, now, waiting);
+      waiting = {now, args.first_column + static_cast<int32_t>(panel * kAmxGroup),
+                 args.state + group * kAmxGroup * kAmxState};
     }
   }
+  if (waiting.scores != nullptr) take_in(waiting, 0, kAmxGroup);
   _tile_release();
 }
 
