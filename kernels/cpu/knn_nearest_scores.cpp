@@ -197,10 +197,6 @@ void TileScores::find(const float* queries, int64_t count, char* memory, Nearest
                          .group = memory + group * group_bytes_,
                          .squares = squares + first});
   }
-  for (int64_t row = 0; row < groups * kAmxGroup; ++row) {
-    std::fill_n(state + row * kAmxState, 32, INFINITY);
-    std::fill_n(state + row * kAmxState + 32, 16, 0.0F);
-  }
   const int64_t chunk = std::max<int64_t>(kTilePanelBytes / group_bytes_, 1);
   for (int64_t panel = 0; panel < panels_; panel += chunk) {
     kernels_.nearest({.queries = memory,
@@ -210,7 +206,8 @@ void TileScores::find(const float* queries, int64_t count, char* memory, Nearest
                       .steps = steps_,
                       .norms = norms_.data() + panel * kAmxGroup,
                       .first_column = static_cast<int32_t>(panel * kAmxGroup),
-                      .state = state});
+                      .state = state,
+                      .fresh = panel == 0});
   }
   AmxBest best[kTileGroups * kAmxGroup];
   kernels_.join_lanes(state, count, best);

@@ -41,6 +41,7 @@ struct AmxNearestArgs {
   const float* norms;    ///< 32 per panel
   int32_t first_column;  ///< of the first panel
   float* state;          ///< [32 query_groups][kAmxState]
+  bool fresh;            ///< nothing was taken in yet, whatever `state` holds
 };
 
 /// The smallest score that a row has met, the second smallest (equal to it in a tie), and the former's

@@ -90,23 +90,29 @@ constexpr int64_t kPanelScores = kAmxGroup * kAmxGroup;
 
 /// The scores of a group of queries and a panel that wait to be taken in.
 struct Waiting {
-  const float* scores;  ///< four tiles of 16 x 16
+  const float* scores;  ///< four tiles of 16 x 16, without the norms
+  const float* norms;   ///< 32
   int32_t first_column;
   float* state;
+  bool fresh;  ///< the first of the group: there is no state yet
 };
 
 /// Takes in the scores of rows [row, end).
 inline __attribute__((always_inline)) void take_in(const Waiting& waiting, int64_t row, int64_t end) {
+  if (row == end) return;
   const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i columns[2] = {_mm512_add_epi32(lane, _mm512_set1_epi32(waiting.first_column)),
                               _mm512_add_epi32(lane, _mm512_set1_epi32(waiting.first_column + 16))};
+  const __m512 infinite = _mm512_set1_ps(__builtin_inff());
+  const __m512 norms[2] = {_mm512_loadu_ps(waiting.norms), _mm512_loadu_ps(waiting.norms + 16)};
   for (; row < end; ++row) {
     float* const of_row = waiting.state + row * kAmxState;
-    __m512 best = _mm512_load_ps(of_row);
-    __m512 second = _mm512_load_ps(of_row + 16);
-    __m512i index = _mm512_load_si512(of_row + 32);
+    __m512 best = waiting.fresh ? infinite : _mm512_load_ps(of_row);
+    __m512 second = waiting.fresh ? infinite : _mm512_load_ps(of_row + 16);
+    __m512i index = waiting.fresh ? _mm512_setzero_si512() : _mm512_load_si512(of_row + 32);
     for (int half = 0; half < 2; ++half) {
-      const __m512 value = _mm512_load_ps(waiting.scores + row / 16 * 512 + half * 256 + row % 16 * 16);
+      const __m512 value = _mm512_add_ps(
+          _mm512_load_ps(waiting.scores + row / 16 * 512 + half * 256 + row % 16 * 16), norms[half]);
       const __mmask16 nearer = _mm512_cmp_ps_mask(value, best, _CMP_LT_OQ);
       second = _mm512_min_ps(second, _mm512_max_ps(value, best));
       best = _mm512_min_ps(value, best);
@@ -121,7 +127,7 @@ inline __attribute__((always_inline)) void take_in(const Waiting& waiting, int64
 /// Scores of a group of queries and a panel. Between the tiles' products, which run beside, rows of those
 /// that wait are taken in: one after the other, the two would take twice as long.
 inline __attribute__((always_inline)) void score(const char* queries, const char* panel, int64_t steps,
-                                                 const float* norms, float* scores, const Waiting& waiting) {
+                                                 float* scores, const Waiting& waiting) {
   constexpr int64_t kLow = 2 * kAmxTileBytes;
   const int64_t share = (kAmxGroup + 3 * steps - 1) / (3 * steps);
   int64_t row = waiting.scores == nullptr ? kAmxGroup : 0;
@@ -130,10 +136,10 @@ inline __attribute__((always_inline)) void score(const char* queries, const char
     take_in(waiting, row, end);
     row = end;
   };
-  _tile_loadd(0, norms, 0);  // a stride of 0: every row begins with the norms
-  _tile_loadd(1, norms + 16, 0);
-  _tile_loadd(2, norms, 0);
-  _tile_loadd(3, norms + 16, 0);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
   for (int64_t step = 0; step < steps; ++step) {
     load_queries(queries);
     load_columns(panel);
@@ -160,15 +166,15 @@ void nearest(const AmxNearestArgs& args) {
   _tile_loadconfig(&kTileConfig);
   alignas(64) float scores[2][kPanelScores];
   const int64_t group_bytes = args.steps * kAmxStepBytes;
-  Waiting waiting = {nullptr, 0, nullptr};
+  Waiting waiting = {nullptr, nullptr, 0, nullptr, false};
   int64_t turn = 0;
   for (int64_t group = 0; group < args.query_groups; ++group) {
     for (int64_t panel = 0; panel < args.panel_count; ++panel) {
       float* const now = scores[turn++ % 2];
-      score(args.queries + group * group_bytes, args.panels + panel * group_bytes, args.steps,
-            args.norms + panel * kAmxGroup, now, waiting);
-      waiting = {now, args.first_column + static_cast<int32_t>(panel * kAmxGroup),
-                 args.state + group * kAmxGroup * kAmxState};
+      score(args.queries + group * group_bytes, args.panels + panel * group_bytes, args.steps, now, waiting);
+      waiting = {now, args.norms + panel * kAmxGroup,
+                 args.first_column + static_cast<int32_t>(panel * kAmxGroup),
+                 args.state + group * kAmxGroup * kAmxState, args.fresh && panel == 0};
     }
   }
   if (waiting.scores != nullptr) take_in(waiting, 0, kAmxGroup);
