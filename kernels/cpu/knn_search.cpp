@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/knn_cost.h"
 #include "kernels/cpu/knn_nearest.h"
 #include "kernels/cpu/knn_nearest_scores.h"
 #include "kernels/cpu/knn_search_steps.h"
@@ -50,56 +51,11 @@ constexpr int64_t kTrialQueries = 8;
 constexpr int64_t kTrialGallery = 4096;
 constexpr int64_t kTrialNeighbours = 3;
 
-/// Queries from which on tiles of 8-bit codes are full enough.
-constexpr int64_t kFewestTiledQueries = 8;
-
-// Cycles as measured on Sapphire Rapids.
-/// Per pair that a filter cannot discard.
-double cycles_per_hit(double width) {
-  return 150 + 0.08 * width;
-}
-/// Such pairs per query, if bounds are sharp.
-double expected_hits(double wanted, double rows) {
-  return 1.5 * wanted * (1 + std::log(rows / wanted));
-}
-
-/// What products of codes take: cycles per component of a pair, and per pair for its threshold.
-struct ProductCycles {
-  double eight_bits;
-  double sixteen_bits;
-  double pair;
-};
-constexpr ProductCycles kVectorCycles = {1.0 / 128, 1.0 / 64, 1};
-constexpr ProductCycles kTileCycles = {1.0 / 450, 1.0 / 130, 0.35};
-
-const ProductCycles& product_cycles(const CpuDevice& device, int64_t nq) {
-  return device.knn_tiles() != nullptr && nq >= kFewestTiledQueries ? kTileCycles : kVectorCycles;
-}
-
-/// Cycles per query of the three ways (8-bit codes). A filter cannot discard much of a gallery of which much
-/// is wanted: every row counts until k are seen.
-struct KnnCycles {
-  double filter;
-  double table;
-  double exact;
-};
-KnnCycles expected_cycles(const ProductCycles& cycles, int64_t k, int64_t nb, int64_t d) {
-  const auto rows = static_cast<double>(nb);
-  const auto width = static_cast<double>(d);
-  const auto wanted = static_cast<double>(k);
-  const double products = rows * (width * cycles.eight_bits + cycles.pair);
-  const double measured = wanted * 0.25 * width;
-  const double hits = expected_hits(wanted, rows);
-  return {products + hits * cycles_per_hit(width) + measured,
-          products + rows * 6 + 1.5 * wanted * (100 + 0.08 * width) + measured,
-          rows * (0.2 * width + 6) + hits * 30};
-}
-
 /// 16-bit products cost more, and spare about 1.5 k f32 distances of d / 4 cycles each.
 const CpuKnnIndex& index_for(const CpuDevice& device, const KnnSearchPlan& plan) {
   const CpuKnnIndex* fine = plan.index->fine();
   if (fine == nullptr) return *plan.index;
-  const ProductCycles& cycles = product_cycles(device, plan.queries.count());
+  const KnnProductCycles& cycles = knn_product_cycles(device, plan.queries.count());
   const double more = static_cast<double>(fine->size()) * (cycles.sixteen_bits - cycles.eight_bits);
   return static_cast<double>(plan.k) * 1.5 / 4 > more ? *fine : *plan.index;
 }
@@ -140,9 +96,8 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
       factor_(l2_ ? 2 : 1),
       filter_(index_.filter() != KnnFilter::kNone) {
   if (!filter_) return;
-  if (index_.code() == KnnCode::kI8Pair || (index_.code() == KnnCode::kI8 && nq_ >= kFewestTiledQueries))
-    tiles_ = device.knn_tiles();
-  const KnnCycles cycles = expected_cycles(product_cycles(device, nq_), plan_.k, nb_, d_);
+  if (knn_tiles_pay(index_.code(), nq_)) tiles_ = device.knn_tiles();
+  const KnnCycles cycles = knn_expected_cycles(knn_product_cycles(device, nq_), plan_.k, nb_, d_);
   if (plan_.index->automatic() && cycles.exact < std::min(cycles.filter, cycles.table)) {
     filter_ = false;
     return;
@@ -560,8 +515,8 @@ KnnStatistics search_some(CpuDevice& device, const KnnSearchPlan& plan, const st
 }  // namespace
 
 KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan) {
-  const KnnCycles cycles = expected_cycles(product_cycles(device, plan.queries.count()), plan.k,
-                                           plan.index->size(), plan.index->d());
+  const KnnCycles cycles = knn_expected_cycles(knn_product_cycles(device, plan.queries.count()), plan.k,
+                                               plan.index->size(), plan.index->d());
   if (!knn_nearest_pays(device, plan, std::min(cycles.filter, cycles.table)))
     return KnnSearch(device, plan).run();
   const std::vector<int64_t> unsure = knn_nearest_search(device, plan);
@@ -601,10 +556,10 @@ bool knn_eight_bits_pay(CpuDevice& device, const CpuKnnIndex& index) {
   const auto width = static_cast<double>(d);
   const double hits = static_cast<double>(trial.kept_pairs) / kTrialQueries;
   // Until k rows are known, everything is kept: a panel more.
-  const double excess = hits - expected_hits(kTrialNeighbours, rows) - kKnnPanel;
+  const double excess = hits - knn_expected_hits(kTrialNeighbours, rows) - kKnnPanel;
   // Most searches are of more queries than a trial.
-  const ProductCycles& cycles = device.knn_tiles() != nullptr ? kTileCycles : kVectorCycles;
-  return excess * cycles_per_hit(width) <= rows * width * (cycles.sixteen_bits - cycles.eight_bits);
+  const KnnProductCycles& cycles = knn_product_cycles(device, INT64_MAX);
+  return excess * knn_cycles_per_hit(width) <= rows * width * (cycles.sixteen_bits - cycles.eight_bits);
 }
 
 }  // namespace panda::kernels::cpu
