@@ -88,9 +88,9 @@ const KnnKernels& knn_kernels(Isa isa) {
   return baseline::kKnnKernels;
 }
 
+#if defined(__x86_64__) && defined(__linux__)
 namespace {
 
-#if defined(__x86_64__) && defined(__linux__)
 bool ask_for_amx() {
   if (supported_isas().back() != Isa::kAvx512) return false;
   // GCC 12 does not name these for __builtin_cpu_supports: AMX-BF16, AMX-TILE and AMX-INT8, AVX512-BF16.
@@ -107,34 +107,28 @@ bool ask_for_amx() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-#endif
-
-/// Asks once.
-bool may_use_amx() {
-#if defined(__x86_64__) && defined(__linux__)
-  static const bool may = ask_for_amx();
-  return may;
-#else
-  return false;
-#endif
+bool has_amx(Isa isa) {
+  static const bool given = ask_for_amx();
+  return isa == Isa::kAvx512 && given;
 }
 
 }  // namespace
 
 const AmxKernels* amx_kernels(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx512 && may_use_amx()) return &amx::kAmxKernels;
-#endif
-  static_cast<void>(isa);
-  return nullptr;
+  return has_amx(isa) ? &amx::kAmxKernels : nullptr;
 }
 
 const KnnTileKernels* knn_tile_kernels(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx512 && may_use_amx()) return &amx::kKnnTileKernels;
-#endif
-  static_cast<void>(isa);
+  return has_amx(isa) ? &amx::kKnnTileKernels : nullptr;
+}
+#else
+const AmxKernels* amx_kernels(Isa) {
   return nullptr;
 }
+
+const KnnTileKernels* knn_tile_kernels(Isa) {
+  return nullptr;
+}
+#endif
 
 }  // namespace panda::kernels::cpu
