@@ -1,7 +1,6 @@
 #include "kernels/cpu/knn_index.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -194,7 +193,7 @@ double CpuKnnIndex::factor(int64_t row) const {
 void CpuKnnIndex::check_rows(CpuDevice& device, const char* kernel, int64_t first_row) {
   if (metric_ == KnnMetric::kCosine) norms_ = Tensor(device, DType::kF64, {size()}, "knn gallery");
   const int64_t parts = parts_for(1, size(), device.threads().thread_count());
-  std::atomic<int64_t> first_bad{size()};
+  FirstNotFinite first_bad(size());
   device.threads().parallel_for(parts, [&](int64_t part, int) {
     std::vector<float> buffer(static_cast<size_t>(d()));
     std::vector<double> widened(static_cast<size_t>(round_up(d(), 16)));
@@ -202,15 +201,13 @@ void CpuKnnIndex::check_rows(CpuDevice& device, const char* kernel, int64_t firs
     for (int64_t row = range.begin; row < range.end; ++row) {
       const float* x = rows_.row(row, buffer.data());
       if (device.knn().largest_magnitude(x, d()) >= 0x7f800000u) {  // infinity or NaN
-        int64_t seen = first_bad.load();
-        while (row < seen && !first_bad.compare_exchange_weak(seen, row)) {
-        }
+        first_bad.found(row);
         return;
       }
       if (norms_.present()) norms_.data<double>()[row] = knn_norm(device, x, d(), widened.data());
     }
   });
-  if (first_bad < size()) throw_not_finite(kernel, "gallery", rows_, first_bad, first_row);
+  if (first_bad.any()) throw_not_finite(kernel, "gallery", rows_, first_bad.row(), first_row);
 }
 
 void CpuKnnIndex::find_center() {

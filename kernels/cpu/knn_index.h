@@ -2,6 +2,7 @@
 // The letters are those of docs/derivations/knn_certificate.md.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -131,5 +132,23 @@ struct KnnCoded {
 /// Throws the InvalidArgument that names this row, which is not finite, as number first_row + row.
 [[noreturn]] void throw_not_finite(const char* kernel, const char* name, const KnnRows& rows, int64_t row,
                                    int64_t first_row);
+
+/// The lowest of the rows that threads find not finite.
+class FirstNotFinite {
+ public:
+  /// `none`: beyond every row.
+  explicit FirstNotFinite(int64_t none) : none_(none), row_(none) {}
+  void found(int64_t row) {
+    int64_t seen = row_.load();
+    while (row < seen && !row_.compare_exchange_weak(seen, row)) {
+    }
+  }
+  [[nodiscard]] bool any() const { return row_.load() < none_; }
+  [[nodiscard]] int64_t row() const { return row_.load(); }
+
+ private:
+  int64_t none_;
+  std::atomic<int64_t> row_;
+};
 
 }  // namespace panda::kernels::cpu

@@ -1,7 +1,6 @@
 #include "kernels/cpu/knn_nearest.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <memory>
 
@@ -21,21 +20,6 @@ constexpr int64_t kMostRows = 2048;
 constexpr int64_t kMostDimensions = 65536;
 /// Norms beyond which a score could overflow, and is not trusted.
 constexpr double kLongest = 1e18;
-
-/// The lowest query that is not finite, over all threads.
-class FirstBad {
- public:
-  explicit FirstBad(int64_t none) : first_(none) {}
-  void found(int64_t query) {
-    int64_t seen = first_.load();
-    while (query < seen && !first_.compare_exchange_weak(seen, query)) {
-    }
-  }
-  [[nodiscard]] int64_t get() const { return first_; }
-
- private:
-  std::atomic<int64_t> first_;
-};
 
 void write_sure(const CpuDevice& device, const KnnSearchPlan& plan, int64_t query, int64_t row,
                 double* widened) {
@@ -86,7 +70,7 @@ std::vector<int64_t> knn_nearest_search(CpuDevice& device, const KnnSearchPlan& 
   const int64_t bytes = round_up(scores->block_bytes(), 64);
   const Scratch scratch = device.scratch().take(bytes * threads);
   std::vector<std::vector<int64_t>> unsure(static_cast<size_t>(threads));
-  FirstBad first_bad(nq);
+  FirstNotFinite first_bad(nq);
 
   device.threads().parallel_for(ceil_div(nq, block), [&](int64_t item, int thread) {
     const Range rows{item * block, std::min((item + 1) * block, nq)};
@@ -110,7 +94,7 @@ std::vector<int64_t> knn_nearest_search(CpuDevice& device, const KnnSearchPlan& 
       }
     }
   });
-  if (first_bad.get() < nq) throw_not_finite(plan.kernel, "queries", plan.queries, first_bad.get(), 0);
+  if (first_bad.any()) throw_not_finite(plan.kernel, "queries", plan.queries, first_bad.row(), 0);
   std::vector<int64_t> all;
   for (const std::vector<int64_t>& some : unsure) all.insert(all.end(), some.begin(), some.end());
   std::sort(all.begin(), all.end());

@@ -1,7 +1,6 @@
 #include "kernels/cpu/knn_one_row.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <vector>
 
@@ -29,7 +28,7 @@ KnnStatistics knn_one_row_search(CpuDevice& device, const KnnSearchPlan& plan) {
   // (q - x)^2 and (x - q)^2 have the same bits: the row stands for the query, which is widened once.
   std::vector<double> row(static_cast<size_t>(round_up(d, 16)));
   knn_widen(plan.index->rows().row(0, nullptr), d, row.data());
-  std::atomic<int64_t> first_bad{nq};
+  FirstNotFinite first_bad(nq);
   device.threads().parallel_for(ceil_div(nq, kQueriesPerItem), [&](int64_t item, int) {
     const Range queries{item * kQueriesPerItem, std::min((item + 1) * kQueriesPerItem, nq)};
     const float* rows[kQueriesPerItem];
@@ -46,10 +45,7 @@ KnnStatistics knn_one_row_search(CpuDevice& device, const KnnSearchPlan& plan) {
     const auto* const bad = std::find_if_not(distances, distances + queries.size(),
                                              [](double distance) { return std::isfinite(distance); });
     if (bad != distances + queries.size()) {
-      int64_t seen = first_bad.load();
-      const int64_t query = queries.begin + (bad - distances);
-      while (query < seen && !first_bad.compare_exchange_weak(seen, query)) {
-      }
+      first_bad.found(queries.begin + (bad - distances));
       return;
     }
     std::fill_n(plan.indices.data<int64_t>() + queries.begin, queries.size(), int64_t{0});
@@ -61,7 +57,7 @@ KnnStatistics knn_one_row_search(CpuDevice& device, const KnnSearchPlan& plan) {
                      [](double distance) { return static_cast<float>(distance); });
     }
   });
-  if (first_bad < nq) throw_not_finite(plan.kernel, "queries", plan.queries, first_bad, 0);
+  if (first_bad.any()) throw_not_finite(plan.kernel, "queries", plan.queries, first_bad.row(), 0);
   return {.filter = KnnFilter::kNone, .survivors = nq};
 }
 

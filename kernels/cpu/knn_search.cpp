@@ -12,7 +12,6 @@
 #include "kernels/cpu/knn_search.h"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -96,12 +95,12 @@ KnnSearch::KnnSearch(CpuDevice& device, const KnnSearchPlan& plan)
       factor_(l2_ ? 2 : 1),
       filter_(index_.filter() != KnnFilter::kNone) {
   if (!filter_) return;
-  if (knn_tiles_pay(index_.code(), nq_)) tiles_ = device.knn_tiles();
   const KnnCycles cycles = knn_expected_cycles(knn_product_cycles(device, nq_), plan_.k, nb_, d_);
   if (plan_.index->automatic() && cycles.exact < std::min(cycles.filter, cycles.table)) {
     filter_ = false;
     return;
   }
+  if (knn_tiles_pay(index_.code(), nq_)) tiles_ = device.knn_tiles();
   const int64_t rows = index_.panels() * kKnnPanel;
   if (plan_.filter_trial || cycles.table >= cycles.filter ||
       rows * 4 * std::min(nq_, tiles_ != nullptr ? kKnnTiledQueries : kernels_.max_tile) > kTableBytes)
@@ -225,7 +224,7 @@ void KnnSearch::order_queries() {
   largest_.assign(static_cast<size_t>(nq_), 0);
   const int64_t parts =
       nq_ * d_ < kWorkPerThread / 4 ? 1 : parts_for(1, nq_, device_.threads().thread_count());
-  std::atomic<int64_t> first_bad{nq_};
+  FirstNotFinite first_bad(nq_);
   device_.threads().parallel_for(parts, [&](int64_t part, int) {
     std::vector<float> buffer(static_cast<size_t>(d_));
     const Range range = part_of(nq_, parts, part);
@@ -233,16 +232,14 @@ void KnnSearch::order_queries() {
       const float* q = query_row(query, buffer.data());
       const uint32_t largest = kernels_.largest_magnitude(q, d_);
       if (largest >= kInfinityBits) {
-        int64_t seen = first_bad.load();
-        while (query < seen && !first_bad.compare_exchange_weak(seen, query)) {
-        }
+        first_bad.found(query);
         return;
       }
       // The order serves speed alone, so the size of q stands for that of y.
       largest_[static_cast<size_t>(query)] = std::bit_cast<float>(largest);
     }
   });
-  if (first_bad < nq_) throw_not_finite(plan_.kernel, "queries", plan_.queries, first_bad, 0);
+  if (first_bad.any()) throw_not_finite(plan_.kernel, "queries", plan_.queries, first_bad.row(), 0);
   if (filter_) {
     std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) {
       return largest_[static_cast<size_t>(a)] > largest_[static_cast<size_t>(b)];

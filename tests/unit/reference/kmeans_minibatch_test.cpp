@@ -11,20 +11,12 @@
 
 #include "kernels/device_registry.h"
 #include "kernels/tensor/random.h"
+#include "tests/support/kmeans.h"
 
 namespace panda::test {
 namespace {
 
 using namespace panda::kernels;
-
-Tensor matrix(const Shape& shape, const std::vector<float>& elements) {
-  return Tensor::from<float>(shape, elements.data(), "matrix");
-}
-
-template <typename T>
-std::vector<T> values_of(const Tensor& tensor) {
-  return {tensor.data<T>(), tensor.data<T>() + tensor.numel()};
-}
 
 /// `groups` clouds of points around different middles, one after the other as in a sorted file.
 Tensor sorted_groups(int64_t n, int64_t d, int64_t groups, uint64_t seed) {
@@ -338,15 +330,6 @@ TEST_F(KmeansMinibatch, HasTheSameBitsForEveryDeviceThreadCountAndWayOfReading) 
   EXPECT_EQ(labels, expected_labels);
 }
 
-std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST_F(KmeansMinibatch, NamesWhatIsWrong) {
   const auto run = [&](const Tensor& points, const KmeansMinibatchOptions& options,
                        const Tensor& weights = {}) {
@@ -379,14 +362,7 @@ TEST_F(KmeansMinibatch, NamesWhatIsWrong) {
 }
 
 TEST_F(KmeansMinibatch, StopsWhenInterrupted) {
-  class Stop final : public Progress {
-   public:
-    void update(const char* stage, int64_t done, int64_t total) override {
-      EXPECT_LE(done, total);
-      if (std::string(stage) == "k-means" && ++reports == 2) request_interrupt();
-    }
-    int reports = 0;
-  } stop;
+  StopAtSecondReport stop;
   const Tensor points = sorted_groups(400, 3, 4, 9);
   EXPECT_THROW((void)kmeans_minibatch(*device_, KmeansPoints::of(points), {.k = 5, .minibatch = 50}, &stop),
                Interrupted);

@@ -14,20 +14,12 @@
 #include "kernels/device_registry.h"
 #include "kernels/knn.h"
 #include "kernels/tensor/random.h"
+#include "tests/support/kmeans.h"
 
 namespace panda::test {
 namespace {
 
 using namespace panda::kernels;
-
-Tensor matrix(const Shape& shape, const std::vector<float>& elements) {
-  return Tensor::from<float>(shape, elements.data(), "matrix");
-}
-
-template <typename T>
-std::vector<T> values_of(const Tensor& tensor) {
-  return {tensor.data<T>(), tensor.data<T>() + tensor.numel()};
-}
 
 /// Clusters of very different sizes.
 Tensor blobs(int64_t n, int64_t d, uint64_t seed) {
@@ -339,15 +331,6 @@ TEST_F(Kmeans, PlusPlusStartSkipsNoPointThatCouldBeNearer) {
   }
 }
 
-std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST_F(Kmeans, NamesWhatIsWrong) {
   const Tensor points = matrix({3, 2}, {1, 2, 3, 4, 5, 6});
   EXPECT_EQ(message_of([&] { (void)run(points, {.k = 4}); }),
@@ -397,14 +380,7 @@ TEST_F(Kmeans, NamesWhatIsWrong) {
 }
 
 TEST_F(Kmeans, StopsWhenInterrupted) {
-  class Stop final : public Progress {
-   public:
-    void update(const char* stage, int64_t done, int64_t total) override {
-      EXPECT_LE(done, total);
-      if (std::string(stage) == "k-means" && ++reports == 2) request_interrupt();
-    }
-    int reports = 0;
-  } stop;
+  StopAtSecondReport stop;
   const Tensor points = blobs(200, 3, 9);
   EXPECT_THROW((void)kmeans(*device_, KmeansPoints::of(points), {.k = 5}, &stop), Interrupted);
   clear_interrupt();

@@ -1,0 +1,45 @@
+// What the tests of K-means share.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/tensor/error.h"
+#include "kernels/tensor/progress.h"
+#include "kernels/tensor/tensor.h"
+
+namespace panda::test {
+
+inline Tensor matrix(const Shape& shape, const std::vector<float>& elements) {
+  return Tensor::from<float>(shape, elements.data(), "matrix");
+}
+
+template <typename T>
+std::vector<T> values_of(const Tensor& tensor) {
+  return {tensor.data<T>(), tensor.data<T>() + tensor.numel()};
+}
+
+/// Of the InvalidArgument that `body` throws.
+inline std::string message_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const InvalidArgument& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+/// Asks for an interrupt at the second report of K-means itself.
+class StopAtSecondReport final : public Progress {
+ public:
+  void update(const char* stage, int64_t done, int64_t total) override {
+    EXPECT_LE(done, total);
+    if (std::string(stage) == "k-means" && ++reports == 2) request_interrupt();
+  }
+  int reports = 0;
+};
+
+}  // namespace panda::test
