@@ -200,10 +200,13 @@ class Gemm {
     const int64_t panels = ceil_div(ns.size(), width_);
     const int64_t panel_floats = ks.size() * width_;
     auto* packed_b = packed_b_.data<float>();
-    threads_.parallel_for(ceil_div(panels, kPackedTogether), [&](int64_t group, int) {
-      const int64_t n = ns.begin + group * kPackedTogether * width_;
-      pack_b(micro_, p_.b, ks, {n, std::min(n + kPackedTogether * width_, ns.end)},
-             packed_b + group * kPackedTogether * panel_floats);
+    const int64_t groups =
+        std::max(ceil_div(panels, kPackedTogether), std::min<int64_t>(panels, threads_.thread_count()));
+    threads_.parallel_for(groups, [&](int64_t group, int) {
+      const Range part = part_of(panels, groups, group);
+      pack_b(micro_, p_.b, ks,
+             {ns.begin + part.begin * width_, std::min(ns.begin + part.end * width_, ns.end)},
+             packed_b + part.begin * panel_floats);
     });
     const int64_t n_parts = parts_for(m_parts_, panels, threads_.thread_count());
     std::vector<int64_t> packed(static_cast<size_t>(threads_.thread_count()), -1);
