@@ -68,8 +68,8 @@ struct GemmPanelArgs {
   const float* b;
   int64_t b_k_stride;
   int64_t columns;      ///< at most MicroKernels::gemm_columns
-  const float* b_next;  ///< what the next call will read as b, brought into L2 meanwhile; may be null
-  int64_t b_next_floats;
+  const float* b_next;  ///< k rows that the next call will read as b, brought into L2 meanwhile; may be null
+  int64_t b_next_k_stride;
   float* c;
   int64_t c_row_stride;
   bool add;
