@@ -111,7 +111,9 @@ void VectorScores::find(const float* queries, const int64_t* members, int64_t co
 
 // --- bf16 pairs on AMX tiles ------------------------------------------------------------------------------
 
-/// Groups of 32 queries in a block, as many as their codes leave room for in L2.
+/// Queries of a block: those that one product leaves unsure are scored again together.
+constexpr int64_t kTileBlock = 512;
+/// Groups of 32 of them that are scored at a time, as many as their codes leave room for in L2.
 constexpr int64_t kTileGroups = 8;
 constexpr int64_t kTileQueryBytes = int64_t{512} << 10;
 /// Panels that stay in L2 while a block's groups pass.
@@ -131,7 +133,7 @@ int64_t tile_block_bytes(int64_t d) {
 class TileScores final : public NearestScores {
  public:
   TileScores(CpuDevice& device, const KnnRows& rows);
-  [[nodiscard]] int64_t block() const override { return groups_ * kAmxGroup; }
+  [[nodiscard]] int64_t block() const override { return kTileBlock; }
   [[nodiscard]] int64_t block_bytes() const override { return tile_block_bytes(d_); }
   void find(const float* queries, const int64_t* members, int64_t count, char* memory,
             NearestFound* found) const override;
@@ -233,19 +235,26 @@ double TileScores::coarse_error(double norm, double rest) const {
 
 void TileScores::find(const float* queries, const int64_t* members, int64_t count, char* memory,
                       NearestFound* found) const {
-  score(queries, members, count, true, memory, found);
-  int64_t unsure[kTileGroups * kAmxGroup];
-  int64_t rows[kTileGroups * kAmxGroup];
+  const int64_t step = groups_ * kAmxGroup;
+  int64_t unsure[kTileBlock];
+  int64_t rows[kTileBlock];
   int64_t unsure_count = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    if (found[i].sure(longest_)) continue;
-    unsure[unsure_count] = i;
-    rows[unsure_count++] = members == nullptr ? i : members[i];
+  for (int64_t first = 0; first < count; first += step) {
+    const int64_t end = std::min(first + step, count);
+    score(members == nullptr ? queries + first * d_ : queries, members == nullptr ? nullptr : members + first,
+          end - first, true, memory, found + first);
+    for (int64_t i = first; i < end; ++i) {
+      if (found[i].sure(longest_)) continue;
+      unsure[unsure_count] = i;
+      rows[unsure_count++] = members == nullptr ? i : members[i];
+    }
   }
-  if (unsure_count == 0) return;
   NearestFound again[kTileGroups * kAmxGroup];
-  score(queries, rows, unsure_count, false, memory, again);
-  for (int64_t i = 0; i < unsure_count; ++i) found[unsure[i]] = again[i];
+  for (int64_t first = 0; first < unsure_count; first += step) {
+    const int64_t now = std::min(step, unsure_count - first);
+    score(queries, rows + first, now, false, memory, again);
+    for (int64_t i = 0; i < now; ++i) found[unsure[first + i]] = again[i];
+  }
 }
 
 void TileScores::score(const float* queries, const int64_t* members, int64_t count, bool coarse, char* memory,
