@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   const double fine_grid = grid[d + column];
   double coarse_sum = 0;
   double fine_sum = 0;
-  for (int64_t m = offsets[cluster]; m < offsets[cluster + 1]; ++m) {
-    const int64_t point = members[m];
+  for (int64_t place = offsets[cluster]; place < offsets[cluster + 1]; ++place) {
+    const int64_t point = members[place];
     const double factor = weights == nullptr ? sign : sign * static_cast<double>(weights[point]);
     // Exact, so it does not matter whether the compiler contracts the sum after it.
     const double v = factor * static_cast<double>(points[point * d + column]);

@@ -399,7 +399,7 @@ double share_of_bound(CpuDevice& device, double scale, double shift, int64_t d) 
   EXPECT_GE(scores->block(), nq);
   const Tensor memory(device, DType::kU8, {scores->block_bytes()}, "memory");
   std::vector<NearestFound> found(static_cast<size_t>(nq));
-  scores->find(all.data<float>(), nq, reinterpret_cast<char*>(memory.data<uint8_t>()), found.data());
+  scores->find(all.data<float>(), nullptr, nq, reinterpret_cast<char*>(memory.data<uint8_t>()), found.data());
   double largest = 0;
   for (int64_t i = 0; i < nq; ++i) {
     const NearestFound& one = found[static_cast<size_t>(i)];
@@ -407,7 +407,7 @@ double share_of_bound(CpuDevice& device, double scale, double shift, int64_t d) 
     // Each of the two smallest scores is within the bound of its distance, whichever rows they are of.
     const double gap = (double{one.second} - double{one.best}) - (exact.second - exact.nearest);
     const double off = std::max(std::abs(gap), exact.found - exact.nearest);
-    largest = std::max(largest, off / (2 * scores->error(one.norm)));
+    largest = std::max(largest, off / (2 * one.error));
   }
   return largest;
 }
@@ -459,6 +459,54 @@ TEST(CpuKnnNearest, AgreesWithoutDistances) {
     knn_gallery_search(*device, {.queries = queries, .gallery = &gallery, .k = 1, .indices = indices});
     const auto* const found = indices.data<int64_t>();
     EXPECT_EQ(std::vector<int64_t>(found, found + 300), expected.indices) << device->description();
+  }
+}
+
+/// The search with bounds, of every third query: their nearest rows, and bounds that hold; nothing else is
+/// written. Bounds are tight where vectors are far from each other.
+TEST(CpuKnnNearest, BoundsHowFarTheNearestAndTheOthersAre) {
+  const int64_t nq = 400;
+  const int64_t nb = 70;
+  for (const auto& device : with_and_without_tiles()) {
+    for (const Data data : kAllKnnData) {
+      for (const int64_t d : {3, 64, 130}) {
+        const Tensor all = make_knn_data(data, nq + nb, d, static_cast<uint64_t>(d));
+        const ConstTensorView queries = all.view().rows(0, nq);
+        const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
+        const KnnGallery gallery(*device, rows);
+        const auto nearest = gallery.index()->nearest_search(nq);
+        if (nearest == nullptr) continue;  // the general search is faster
+        const Answer expected = reference_answer(queries, rows, 1, KnnMetric::kL2);
+        std::vector<int64_t> list;
+        for (int64_t i = 0; i < nq; i += 3) list.push_back(i);
+        std::vector<int64_t> indices(static_cast<size_t>(nq), -7);
+        std::vector<float> within(static_cast<size_t>(nq), -7.0F);
+        std::vector<float> beyond(static_cast<size_t>(nq), -7.0F);
+        nearest->search({queries, list, indices.data(), within.data(), beyond.data()});
+        std::vector<double> distances(static_cast<size_t>(nq));
+        nearest->measure(queries, expected.indices.data(), distances.data());
+        EXPECT_EQ(distances, expected.distances);
+        int64_t tight = 0;
+        for (int64_t i = 0; i < nq; ++i) {
+          const auto at = static_cast<size_t>(i);
+          const std::string where =
+              text(device->description(), " data ", static_cast<int>(data), " d=", d, " query ", i);
+          if (i % 3 != 0) {
+            EXPECT_TRUE(indices[at] == -7 && within[at] == -7 && beyond[at] == -7) << where;
+            continue;
+          }
+          EXPECT_EQ(indices[at], expected.indices[at]) << where;
+          const ExactDistances exact = exact_distances(queries.data<float>() + i * d, rows, indices[at]);
+          EXPECT_GE(within[at], std::sqrt(exact.nearest)) << where;
+          EXPECT_LE(beyond[at], std::sqrt(exact.second)) << where;
+          if (within[at] < 1.05 * std::sqrt(exact.nearest) && beyond[at] > 0.95 * std::sqrt(exact.second))
+            ++tight;
+        }
+        if (data == Data::kNormal && d == 64) {
+          EXPECT_GE(tight, 120) << device->description();
+        }
+      }
+    }
   }
 }
 

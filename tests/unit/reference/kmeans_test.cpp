@@ -4,14 +4,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <set>
 #include <sstream>
 
 #include "kernels/device_registry.h"
+#include "kernels/kmeans_bounds.h"
 #include "kernels/knn.h"
 #include "kernels/tensor/random.h"
 #include "tests/support/kmeans.h"
@@ -228,6 +231,109 @@ TEST_F(Kmeans, HasTheSameBitsForEveryDeviceThreadCountAndCut) {
       return points.view().rows(begin, end);
     };
     expect_same_bits(kmeans(*device_, source, options), expected, "pieces");
+  }
+}
+
+/// Whole numbers of up to 49 bits, of which 64-bit integers take the sums.
+TEST(KmeansGrid, SumsAreThoseOfIntegersInAnyOrder) {
+  const int64_t n = 3000;
+  Random random(8);
+  const Tensor points(host(), DType::kF32, {n, 1}, "points");
+  int64_t expected = 0;  // in units of 2^-20
+  for (int64_t i = 0; i < n; ++i) {
+    const auto mantissa = static_cast<int64_t>(random.next_below(1 << 24)) - (1 << 23);
+    const int64_t value = mantissa * (int64_t{1} << random.next_below(26));
+    points.data<float>()[i] = std::ldexp(static_cast<float>(value), -20);
+    expected += value;
+  }
+  const std::unique_ptr<Device> device = make_device({"cpu", 1, ""});
+  const std::vector<float> largest = {std::ldexp(1.0F, 23 + 25 - 20)};
+  const Tensor grid = kmeans_grid(largest, 1, n);
+  const std::vector<int64_t> offsets = {0, n};
+  for (const uint64_t seed : {1, 2, 3}) {
+    const std::vector<int64_t> members = Random(seed).permutation(n);
+    const Tensor sums(host(), DType::kF64, {2, 1, 1}, "sums");
+    sums.data<double>()[0] = sums.data<double>()[1] = 0;
+    kmeans_accumulate_exact(*device, {points, {}, members, offsets, grid, false, sums});
+    const double coarse = std::ldexp(sums.data<double>()[0], 20);
+    const double fine = std::ldexp(sums.data<double>()[1], 20);
+    EXPECT_EQ(static_cast<int64_t>(coarse) + static_cast<int64_t>(fine), expected);
+    EXPECT_EQ(std::trunc(coarse), coarse);
+    EXPECT_NE(fine, 0);  // or this test would not need two sums
+  }
+}
+
+TEST(KmeansGrid, TakesColumnsOfZerosAndTheLargestAndSmallestNumbers) {
+  const std::vector<float> largest = {0, std::numeric_limits<float>::max(),
+                                      std::numeric_limits<float>::denorm_min()};
+  const Tensor grid = kmeans_grid(largest, std::numeric_limits<float>::max(), int64_t{1} << 40);
+  for (int64_t i = 0; i < grid.numel(); ++i) EXPECT_TRUE(std::isnormal(grid.data<double>()[i])) << i;
+  EXPECT_EQ(message_of([&] { static_cast<void>(kmeans_grid(largest, 1, (int64_t{1} << 40) + 1)); }),
+            "kmeans: 1099511627777 points, expected at most 1099511627776");
+}
+
+/// Centers that move at random: a point that is not searched again still has its nearest center, and many are
+/// not searched.
+TEST(KmeansBounds, SkipsNoPointWhoseNearestCenterChanges) {
+  const int64_t n = 2000;
+  const int64_t k = 12;
+  Random random(9);
+  std::vector<double> points(static_cast<size_t>(n));
+  std::vector<double> centers(static_cast<size_t>(k));
+  for (double& x : points) x = 100 * random.next_uniform();
+  for (double& c : centers) c = 100 * random.next_uniform();
+  KmeansBounds bounds(n);
+  std::vector<int64_t> labels(static_cast<size_t>(n), -1);
+  int64_t searched = 0;
+  const int64_t updates = 20;
+  for (int64_t update = 0; update < updates; ++update) {
+    const auto open = bounds.open(0, n, labels.data());
+    if (update == 0) {
+      EXPECT_EQ(static_cast<int64_t>(open.size()), n);
+    } else {
+      searched += static_cast<int64_t>(open.size());
+    }
+    size_t next = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      std::vector<std::pair<double, int64_t>> order;
+      for (int64_t j = 0; j < k; ++j)
+        order.emplace_back(std::abs(points[static_cast<size_t>(i)] - centers[static_cast<size_t>(j)]), j);
+      std::partial_sort(order.begin(), order.begin() + 2, order.end());
+      if (next == open.size() || open[next] != i) {
+        EXPECT_EQ(labels[static_cast<size_t>(i)], order[0].second) << "point " << i << ", update " << update;
+        continue;
+      }
+      ++next;
+      labels[static_cast<size_t>(i)] = order[0].second;
+      bounds.within()[i] = std::nextafter(static_cast<float>(order[0].first), INFINITY);
+      bounds.beyond()[i] = std::nextafter(static_cast<float>(order[1].first), 0.0F);
+    }
+    std::vector<double> movements;
+    for (double& c : centers) {
+      const double step = random.next_normal() * (movements.size() == 3 ? 0.5 : 0.1);
+      c += step;
+      movements.push_back(std::abs(step));
+    }
+    bounds.move(movements);
+  }
+  EXPECT_LT(searched, n * (updates - 1) / 2);
+  EXPECT_GT(searched, 0);
+  bounds.forget(5);
+  const auto open = bounds.open(0, n, labels.data());
+  EXPECT_NE(std::find(open.begin(), open.end(), 5), open.end());
+}
+
+/// 40 updates of points in which few change their cluster in the end: the device that keeps bounds against
+/// the one that searches all of them each time.
+TEST_F(Kmeans, KeepsLabelsByBoundsAsASearchWould) {
+  const Tensor points = blobs(4000, 33, 11);
+  const KmeansOptions options{.k = 40, .iterations = 40, .seed = 2};
+  const std::unique_ptr<Device> oracle = make_device({"reference", 1, ""});
+  const KmeansResult expected = kmeans(*oracle, KmeansPoints::of(points), options);
+  EXPECT_GT(expected.iterations, 10);
+  for (const std::string& isa : supported_instruction_sets()) {
+    const std::unique_ptr<Device> device = make_device({"cpu", 2, isa});
+    expect_same_bits(kmeans(*device, KmeansPoints::of(points), options), expected, isa);
   }
 }
 
