@@ -52,8 +52,12 @@ __device__ bool is_largest(const T* plane, const ImageLayout& layout, const Pool
   return best_h == h && best_w == w;
 }
 
+/// Blocks of gather_windows that a multiprocessor must be able to hold: with less than the 80 registers that
+/// this leaves a thread, the maximum's windows spill on sm_75 and sm_80.
+constexpr int kGatherBlocks = 3;
+
 template <bool kMax, typename T>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, kGatherBlocks)
     gather_windows(const T* __restrict__ x, const T* __restrict__ dL_dy, ImageLayout y_layout,
                    GradientOutput<T> dL_dx, ImageLayout x_layout, Pool2dGeometry g, int64_t count) {
   const int64_t index = thread_index();

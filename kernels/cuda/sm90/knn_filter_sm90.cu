@@ -5,7 +5,7 @@
 //         tile's 128 rows and test the sums. They wait for codes, not for each other: while one tests, the
 //         other multiplies.
 // READS   codes as they lie (knn_index.cuh), 16 KiB at a time: the queries' once where they stay in shared
-//         memory (d up to 256), else once for each tile of the gallery; from L2 mostly
+//         memory (d up to 320), else once for each tile of the gallery; from L2 mostly
 // FLOPS   2 nq nb d in f16; two f32 operations a pair
 // LAUNCH  384 threads, one block a multiprocessor, queries fastest; some 225 KiB of shared memory
 // ORDER   a sum is made in steps of 16 components
