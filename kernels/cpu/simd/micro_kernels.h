@@ -103,6 +103,21 @@ struct AddRowsArgs {
   double* sums;
 };
 
+/// As AddRowsArgs, by kmeans_accumulate_exact's rule: coarse parts to `sums`, fine ones to `fine_sums`.
+struct AddRowsExactArgs {
+  const float* x;
+  int64_t stride;
+  const int64_t* members;
+  int64_t count;
+  const float* weights;  ///< null: 1
+  bool subtract;
+  int64_t columns;
+  const double* grid;
+  const double* fine_grid;
+  double* sums;
+  double* fine_sums;
+};
+
 /// Winograd F(4x4,3x3): tiles [first, first + count) of the batch (tile = (n * tiles_h + th) * tiles_w + tw),
 /// all channels. v[36][blocks][count][16], slices v_stride and blocks v_block_stride floats apart.
 struct WinogradInputArgs {
@@ -317,6 +332,7 @@ struct MicroKernels {
   void (*reduce_columns)(SimdReduce op, const float* x, int64_t count, int64_t stride, int64_t columns,
                          double* results);
   void (*add_rows)(const AddRowsArgs& args);
+  void (*add_rows_exact)(const AddRowsExactArgs& args);
   void (*filter_gradient)(const FilterGradientArgs& args);
   void (*combine_filter_gradient)(const CombineFilterGradientArgs& args);
   /// sums[j] += sum over pixels in rising order of (a[j] - shift_a[j]) * (b[j] - shift_b[j]), j < 16
