@@ -399,7 +399,7 @@ double share_of_bound(CpuDevice& device, double scale, double shift, int64_t d) 
   EXPECT_GE(scores->block(), nq);
   const Tensor memory(device, DType::kU8, {scores->block_bytes()}, "memory");
   std::vector<NearestFound> found(static_cast<size_t>(nq));
-  scores->find(all.data<float>(), nq, reinterpret_cast<char*>(memory.data<uint8_t>()), found.data());
+  scores->find(all.data<float>(), nullptr, nq, reinterpret_cast<char*>(memory.data<uint8_t>()), found.data());
   double largest = 0;
   for (int64_t i = 0; i < nq; ++i) {
     const NearestFound& one = found[static_cast<size_t>(i)];
@@ -407,7 +407,7 @@ double share_of_bound(CpuDevice& device, double scale, double shift, int64_t d) 
     // Each of the two smallest scores is within the bound of its distance, whichever rows they are of.
     const double gap = (double{one.second} - double{one.best}) - (exact.second - exact.nearest);
     const double off = std::max(std::abs(gap), exact.found - exact.nearest);
-    largest = std::max(largest, off / (2 * scores->error(one.norm)));
+    largest = std::max(largest, off / (2 * one.error));
   }
   return largest;
 }
