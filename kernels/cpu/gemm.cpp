@@ -136,7 +136,7 @@ class Gemm {
     // Per thread: an edge tile, then what it packs of its own: rows of op(a), or few rows' last panel of
     // op(b).
     const int64_t rows = ceil_div(ceil_div(p_.m, kRowUnit), m_parts_) * kRowUnit;
-    const int64_t own = few_rows_ ? kFewRowsKc * width_ : packs_a_ ? rows * kPackedRow : 0;
+    const int64_t own = few_rows_ ? kKc * width_ : packs_a_ ? rows * kPackedRow : 0;
     thread_floats_ = edge_floats_ + own;
     own_ = device.scratch().take_array<float>(thread_floats_ * threads_.thread_count());
     // Lanes beyond the last column are computed too: from zeros, since what memory held could be slow to
@@ -176,29 +176,39 @@ class Gemm {
   [[nodiscard]] float* edge(int thread) const { return own_.data<float>() + thread * thread_floats_; }
   [[nodiscard]] float* own(int thread) const { return edge(thread) + edge_floats_; }
 
-  /// op(b) where it lies; a last panel that a vector would overrun is packed. One part of the columns per
-  /// thread: a row of op(b) is read in runs as long as can be had.
+  /// op(b) where it lies. One part of the columns per thread: a row of op(b) is read in runs as long as can
+  /// be had. A last panel that a vector would overrun is packed along the way, and multiplied when kKc rows
+  /// have come together: its c goes through the edge tile each time.
   void run_few_rows() {
     const int64_t parts = std::min<int64_t>(panels_, threads_.thread_count());
     threads_.parallel_for(parts, [&](int64_t item, int thread) {
       const Range part = part_of(panels_, parts, item);
+      const bool packs = part.end == panels_ && p_.n % micro_.vector_floats != 0;
+      const int64_t panels_end = packs ? part.end - 1 : part.end;
+      const Range last = columns_of(panels_end, {0, p_.n});
+      int64_t packed_from = 0;
       for (int64_t k = 0; k < p_.k; k += kFewRowsKc) {
         const Range ks{k, std::min(k + kFewRowsKc, p_.k)};
-        for (int64_t panel = part.begin; panel < part.end; ++panel) {
-          const Range ns = columns_of(panel, {0, p_.n});
-          const bool packs = ns.size() % micro_.vector_floats != 0;
-          if (packs) pack_b(micro_, p_.b, ks, ns, own(thread));
+        for (int64_t panel = part.begin; panel < panels_end; ++panel) {
           GemmPanelArgs args = rows_of_a({0, p_.m}, ks);
-          args.b = packs ? own(thread) : p_.b.at(ns.begin, k);
-          args.b_k_stride = packs ? packed_width(ns) : p_.b.k_stride;
+          args.b = p_.b.at(panel * width_, k);
+          args.b_k_stride = p_.b.k_stride;
           args.b_next_k_stride = p_.b.k_stride;
-          if (panel + 1 < part.end) {
-            args.b_next = p_.b.at(ns.end, k);
+          if (panel + 1 < panels_end) {
+            args.b_next = args.b + width_;
           } else if (k + 2 * kFewRowsKc <= p_.k) {
             args.b_next = p_.b.at(part.begin * width_, k + kFewRowsKc);
           }
-          multiply_panel(args, {0, p_.m}, ns, edge(thread));
+          multiply_panel(args, {0, p_.m}, columns_of(panel, {0, p_.n}), edge(thread));
         }
+        if (!packs) continue;
+        pack_b(micro_, p_.b, ks, last, own(thread) + (k - packed_from) * packed_width(last));
+        if (ks.end < p_.k && ks.end - packed_from + kFewRowsKc <= kKc) continue;
+        GemmPanelArgs args = rows_of_a({0, p_.m}, {packed_from, ks.end});
+        args.b = own(thread);
+        args.b_k_stride = packed_width(last);
+        multiply_panel(args, {0, p_.m}, last, edge(thread));
+        packed_from = ks.end;
       }
     });
   }
