@@ -155,7 +155,7 @@ void gather_filter_block(const MicroKernels& micro, const FilterSource& source, 
 
 void pack_filter(Device& device, const FilterSource& source, Conv2dFilter& prepared) {
   const int64_t floats = packed_floats(prepared);
-  if (!prepared.packed.present() || prepared.packed.numel() != floats) {
+  if (!prepared.packed.present() || prepared.packed.numel() < floats) {
     prepared.packed = Tensor();  // before, not after: the old and the new are never held together
     prepared.packed = Tensor(device, DType::kF32, Shape{floats}, "filter");
   }
