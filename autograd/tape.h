@@ -103,6 +103,7 @@ class Tape {
   void backward(const std::vector<Root>& roots);
 
   [[nodiscard]] Device& device() const { return workspace_.device(); }
+  [[nodiscard]] FilterMemory& filters() { return workspace_.filters(); }
   [[nodiscard]] bool dry_run() const { return options_.dry_run; }
   /// Recorded functions.
   [[nodiscard]] int64_t node_count() const { return static_cast<int64_t>(nodes_.size()); }

@@ -8,16 +8,25 @@
 
 #include <vector>
 
+#include "kernels/conv2d_backward.h"
 #include "kernels/tensor/arena.h"
 #include "kernels/tensor/tensor.h"
 
 namespace panda::autograd {
+
+/// Memory in which each convolution of a step packs its filter right before it is used, so that the largest
+/// layer's is all that is held, and stays in a cache. For devices that compute when they are called.
+struct FilterMemory {
+  kernels::Conv2dFilter filter;
+  kernels::Conv2dTransposedFilter transposed;
+};
 
 class Workspace {
  public:
   explicit Workspace(Device& device) : device_(&device) {}
 
   [[nodiscard]] Device& device() const { return *device_; }
+  [[nodiscard]] FilterMemory& filters() { return filters_; }
   /// Bytes that a planned step takes; 0 without a plan.
   [[nodiscard]] int64_t peak_bytes() const { return arena_bytes_; }
   [[nodiscard]] bool planned() const { return !requests_.empty(); }
@@ -31,6 +40,7 @@ class Workspace {
   std::vector<ArenaRequest> requests_;
   int64_t arena_bytes_ = 0;
   Tensor arena_;
+  FilterMemory filters_;
 };
 
 /// The buffers of one step.

@@ -11,16 +11,6 @@ using kernels::Conv2dGeometry;
 using kernels::Gradient;
 using kernels::GradientMode;
 
-/// Filters packed for one call, or a layer's cache.
-struct Packed {
-  std::unique_ptr<Conv2dCache> own;
-  Conv2dCache* cache;
-
-  explicit Packed(Conv2dCache* shared)
-      : own(shared == nullptr ? std::make_unique<Conv2dCache>() : nullptr),
-        cache(shared == nullptr ? own.get() : shared) {}
-};
-
 /// A number that changes whenever one of the parameters does; 0 if one is no parameter, so that nothing may
 /// be kept.
 uint64_t version_of(const Tape& tape, const std::vector<Variable>& variables) {
@@ -33,17 +23,74 @@ uint64_t version_of(const Tape& tape, const std::vector<Variable>& variables) {
   return version;
 }
 
-bool up_to_date(uint64_t made, uint64_t wanted) {
-  return wanted != 0 && made == wanted;
-}
+/// Where one call's packed filters are: in the layer's cache or, if they are not kept, in the tape's
+/// FilterMemory.
+class Packed {
+ public:
+  /// `made_from`: the filter, and what is folded into it.
+  Packed(Tape& tape, const std::vector<Variable>& made_from, bool needs_transposed, Conv2dCache* cache)
+      : tape_(&tape),
+        own_(cache == nullptr ? std::make_unique<Conv2dCache>() : nullptr),
+        cache_(cache == nullptr ? own_.get() : cache),
+        version_(version_of(tape, made_from)) {
+    bool trained = false;
+    for (const Variable& variable : made_from) trained = trained || variable.needs_gradient();
+    const bool again = version_ != 0 && cache_->used_version == version_;
+    kept_ = !trained || again || tape.device().records();
+    wants_forward_ = !kept_ || !up_to_date(cache_->filter_version);
+    wants_transposed_ = kept_ && needs_transposed && !up_to_date(cache_->transposed_version);
+  }
 
-void prepare(Tape& tape, const ConstTensorView& filter, const Conv2dGeometry& geometry, Packed& packed,
-             bool forward, bool transposed) {
-  if (tape.dry_run()) return;
-  if (forward) kernels::conv2d_prepare_filter(tape.device(), {filter, geometry, &packed.cache->filter});
-  if (transposed)
-    kernels::conv2d_prepare_transposed_filter(tape.device(), {filter, geometry, &packed.cache->transposed});
-}
+  [[nodiscard]] bool kept() const { return kept_; }
+  /// Whether `pack` is to be called before the forward pass.
+  [[nodiscard]] bool wanted() const { return wants_forward_ || wants_transposed_; }
+  /// The forms that the forward pass makes.
+  void pack(const ConstTensorView& filter, const Conv2dGeometry& geometry) {
+    if (tape_->dry_run()) return;
+    cache_->used_version = version_;
+    if (!kept_) {  // what was kept is out of date
+      cache_->filter = {};
+      cache_->transposed = {};
+      cache_->filter_version = cache_->transposed_version = 0;
+    }
+    if (wants_forward_)
+      kernels::conv2d_prepare_filter(tape_->device(),
+                                     {filter, geometry, kept_ ? &cache_->filter : &tape_->filters().filter});
+    if (wants_transposed_)
+      kernels::conv2d_prepare_transposed_filter(tape_->device(), {filter, geometry, &cache_->transposed});
+    if (kept_ && wants_forward_) cache_->filter_version = version_;
+    if (wants_transposed_) cache_->transposed_version = version_;
+  }
+  [[nodiscard]] const kernels::Conv2dFilter* forward() const {
+    return kept_ ? &cache_->filter : &tape_->filters().filter;
+  }
+  /// The form that is not kept, for the backward pass.
+  void pack_transposed(const ConstTensorView& filter, const Conv2dGeometry& geometry) const {
+    if (!tape_->dry_run())
+      kernels::conv2d_prepare_transposed_filter(tape_->device(),
+                                                {filter, geometry, &tape_->filters().transposed});
+  }
+  [[nodiscard]] const kernels::Conv2dTransposedFilter* transposed() const {
+    return kept_ ? &cache_->transposed : &tape_->filters().transposed;
+  }
+  /// f32 or f64, of K elements.
+  [[nodiscard]] const Tensor& folded_bias(DType dtype, int64_t k) const {
+    if (!cache_->folded_bias.present())
+      cache_->folded_bias = Tensor(tape_->device(), dtype, {k}, "parameters");
+    return cache_->folded_bias;
+  }
+
+ private:
+  [[nodiscard]] bool up_to_date(uint64_t made) const { return version_ != 0 && made == version_; }
+
+  Tape* tape_;
+  std::unique_ptr<Conv2dCache> own_;
+  Conv2dCache* cache_;
+  uint64_t version_;
+  bool kept_ = false;
+  bool wants_forward_ = false;
+  bool wants_transposed_ = false;
+};
 
 Shape output_shape(const char* function, const Shape& x, const Shape& filter, const Conv2dGeometry& g) {
   PANDA_CHECK(x.rank() == 4 && filter.rank() == 4 && x[1] == filter[1], function, ": x is ", x,
@@ -59,9 +106,13 @@ TensorView view_or_absent(const Variable& variable) {
 /// Inputs: x, filter, bias, residual.
 class Conv2dFunction : public Function {
  public:
-  Conv2dFunction(const Conv2dGeometry& geometry, std::shared_ptr<Packed> packed, Variable x,
-                 Variable y_of_relu)
-      : geometry_(geometry), packed_(std::move(packed)), x_(std::move(x)), y_(std::move(y_of_relu)) {}
+  Conv2dFunction(const Conv2dGeometry& geometry, Packed packed, Variable x, Variable y_of_relu,
+                 Variable filter)
+      : geometry_(geometry),
+        packed_(std::move(packed)),
+        x_(std::move(x)),
+        y_(std::move(y_of_relu)),
+        filter_(std::move(filter)) {}
   [[nodiscard]] const char* name() const override { return "conv2d"; }
 
   void backward(BackwardContext& context) override {
@@ -87,27 +138,41 @@ class Conv2dFunction : public Function {
     y_ = Variable();
   }
   void undo_input(BackwardContext& context) {
+    if (!context.needs(0)) return;
+    pack_transposed(context.tape());
     const Gradient dL_dx = context.gradient(0);
     if (dL_dx.wanted())
-      context.tape().run(kernels::conv2d_backward_input,
-                         {context.dL_dy(), &packed_->cache->transposed, dL_dx});
+      context.tape().run(kernels::conv2d_backward_input, {context.dL_dy(), packed_.transposed(), dL_dx});
+  }
+  virtual void pack_transposed(Tape&) {
+    if (!packed_.kept()) packed_.pack_transposed(filter_.view(), geometry_);
   }
 
   Conv2dGeometry geometry_;
-  std::shared_ptr<Packed> packed_;
+  Packed packed_;
   Variable x_;
   Variable y_;
+  Variable filter_;
 };
+
+/// folded = s filter, and the bias that goes with it.
+void fold(Tape& tape, const Packed& packed, const Variable& filter, const Variable& gamma,
+          const Variable& beta, const BatchNormStatistics& statistics, const Variable& folded) {
+  if (tape.dry_run()) return;
+  tape.run(kernels::fold_batch_norm_forward,
+           {filter.view(), gamma.view(), beta.view(), statistics.mean, statistics.variance,
+            statistics.epsilon, folded.view(), packed.folded_bias(filter.view().dtype(), filter.shape()[0])});
+}
 
 /// Inputs: x, filter, gamma, beta, residual.
 class Conv2dBatchNormFunction final : public Conv2dFunction {
  public:
-  Conv2dBatchNormFunction(const Conv2dGeometry& geometry, std::shared_ptr<Packed> packed, Variable x,
-                          Variable y_of_relu, Variable filter, Variable gamma,
+  Conv2dBatchNormFunction(const Conv2dGeometry& geometry, Packed packed, Variable x, Variable y_of_relu,
+                          Variable filter, Variable gamma, Variable beta,
                           const BatchNormStatistics& statistics)
-      : Conv2dFunction(geometry, std::move(packed), std::move(x), std::move(y_of_relu)),
-        filter_(std::move(filter)),
+      : Conv2dFunction(geometry, std::move(packed), std::move(x), std::move(y_of_relu), std::move(filter)),
         gamma_(std::move(gamma)),
+        beta_(std::move(beta)),
         statistics_(statistics) {}
   [[nodiscard]] const char* name() const override { return "conv2d_batch_norm"; }
 
@@ -167,8 +232,17 @@ class Conv2dBatchNormFunction final : public Conv2dFunction {
     }
   }
 
-  Variable filter_;
+  void pack_transposed(Tape& tape) override {
+    if (tape.device().records()) return;  // all are kept
+    // Taken in every step, as in the forward pass.
+    const Variable folded = tape.new_value(filter_.shape(), filter_.view().dtype(), Layout::kDense);
+    if (packed_.kept()) return;
+    fold(tape, packed_, filter_, gamma_, beta_, statistics_, folded);
+    packed_.pack_transposed(folded.view(), geometry_);
+  }
+
   Variable gamma_;
+  Variable beta_;
   BatchNormStatistics statistics_;
 };
 
@@ -206,23 +280,15 @@ Variable conv2d(const Variable& x, const Variable& filter, const Variable& bias,
                 const Conv2dOptions& options) {
   Tape& tape = x.tape();
   const Shape shape = output_shape("conv2d", x.shape(), filter.shape(), options.geometry);
-  const auto packed = std::make_shared<Packed>(options.cache);
-  Conv2dCache& cache = *packed->cache;
-  const uint64_t version = version_of(tape, {filter});
-  const bool forward = !up_to_date(cache.filter_version, version);
-  const bool transposed = x.needs_gradient() && !up_to_date(cache.transposed_version, version);
-  prepare(tape, filter.view(), options.geometry, *packed, forward, transposed);
-  if (!tape.dry_run()) {
-    cache.filter_version = version;
-    if (x.needs_gradient()) cache.transposed_version = version;
-  }
+  Packed packed(tape, {filter}, x.needs_gradient(), options.cache);
+  if (packed.wanted()) packed.pack(filter.view(), options.geometry);
   const Variable y = tape.new_image(shape, x.view().dtype());
-  tape.run(kernels::conv2d_forward,
-           {x.view(), &cache.filter, view_or_absent(bias), view_or_absent(residual), y.view(), options.relu});
-  tape.record(
-      y, {x, filter, bias, residual},
-      std::make_unique<Conv2dFunction>(options.geometry, packed, filter.needs_gradient() ? x : Variable(),
-                                       options.relu ? y : Variable()));
+  tape.run(kernels::conv2d_forward, {x.view(), packed.forward(), view_or_absent(bias),
+                                     view_or_absent(residual), y.view(), options.relu});
+  tape.record(y, {x, filter, bias, residual},
+              std::make_unique<Conv2dFunction>(options.geometry, std::move(packed),
+                                               filter.needs_gradient() ? x : Variable(),
+                                               options.relu ? y : Variable(), filter));
   return y;
 }
 
@@ -232,35 +298,25 @@ Variable conv2d_batch_norm(const Variable& x, const Variable& filter, const Vari
   Tape& tape = x.tape();
   const Shape shape = output_shape("conv2d_batch_norm", x.shape(), filter.shape(), options.geometry);
   const DType dtype = x.view().dtype();
-  const auto packed = std::make_shared<Packed>(options.cache);
-  Conv2dCache& cache = *packed->cache;
-  const uint64_t version = version_of(tape, {filter, gamma, beta});
-  const bool forward = !up_to_date(cache.filter_version, version);
-  const bool transposed = x.needs_gradient() && !up_to_date(cache.transposed_version, version);
+  Packed packed(tape, {filter, gamma, beta}, x.needs_gradient(), options.cache);
   {
     // Taken in every step, so that a step with packed filters at hand has the plan of one without.
     const Variable folded = tape.new_value(filter.shape(), dtype, Layout::kDense);
-    if ((forward || transposed) && !tape.dry_run()) {
-      if (!cache.folded_bias.present())
-        cache.folded_bias = Tensor(tape.device(), dtype, {shape[1]}, "parameters");
-      tape.run(kernels::fold_batch_norm_forward,
-               {filter.view(), gamma.view(), beta.view(), statistics.mean, statistics.variance,
-                statistics.epsilon, folded.view(), cache.folded_bias});
-      prepare(tape, folded.view(), options.geometry, *packed, forward, transposed);
-      cache.filter_version = version;
-      if (x.needs_gradient()) cache.transposed_version = version;
+    if (packed.wanted()) {
+      fold(tape, packed, filter, gamma, beta, statistics, folded);
+      packed.pack(folded.view(), options.geometry);
     }
   }
   const Variable y = tape.new_image(shape, dtype);
   if (!tape.dry_run()) {
-    tape.run(kernels::conv2d_forward,
-             {x.view(), &cache.filter, cache.folded_bias, view_or_absent(residual), y.view(), options.relu});
+    tape.run(kernels::conv2d_forward, {x.view(), packed.forward(), packed.folded_bias(dtype, shape[1]),
+                                       view_or_absent(residual), y.view(), options.relu});
   }
   const bool trained = filter.needs_gradient() || gamma.needs_gradient();
-  tape.record(
-      y, {x, filter, gamma, beta, residual},
-      std::make_unique<Conv2dBatchNormFunction>(options.geometry, packed, trained ? x : Variable(),
-                                                options.relu ? y : Variable(), filter, gamma, statistics));
+  tape.record(y, {x, filter, gamma, beta, residual},
+              std::make_unique<Conv2dBatchNormFunction>(
+                  options.geometry, std::move(packed), trained ? x : Variable(),
+                  options.relu ? y : Variable(), filter, gamma, beta, statistics));
   return y;
 }
 

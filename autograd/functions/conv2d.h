@@ -8,7 +8,7 @@
 // the chain rule, with G = dL/dfilter', b = dL/dbias': dL/dfilter = s G, dL/dbeta = b, dL/dgamma = i
 // (<filter, G> - mean b): no activation before the batch norm is needed. The same holds for each sample, so
 // squares are s^2 sum G_n^2 and so on (kernels/batch_norm.h, fold_batch_norm_squares). Kept: x (if the filter
-// is trained), y (with relu), the packed filter turned round (if x needs a gradient).
+// is trained), y (with relu). Packed filters are kept where they may serve again, see Conv2dCache.
 #pragma once
 
 #include "autograd/tape.h"
@@ -17,13 +17,17 @@
 namespace panda::autograd {
 
 /// A layer's packed filters, kept from step to step and made anew when a parameter they were made from has
-/// changed (Parameter::version). One per layer; not shared between two uses on one tape.
+/// changed (Parameter::version). A trained layer's filter changes after each use, so it is packed into the
+/// workspace (FilterMemory), turned round when the backward pass comes to it, and kept from its second use
+/// unchanged on: the Fisher diagonal, evaluation. A device that records work keeps all. One per layer; not
+/// shared between two uses on one tape.
 struct Conv2dCache {
   kernels::Conv2dFilter filter;
   kernels::Conv2dTransposedFilter transposed;
   Tensor folded_bias;
   uint64_t filter_version = 0;      ///< 0: never made
   uint64_t transposed_version = 0;  ///< likewise
+  uint64_t used_version = 0;        ///< of the last use, kept or not
 };
 
 struct Conv2dOptions {

@@ -67,24 +67,22 @@ FilterSource dense_source(const float* filter, int64_t c, int64_t taps) {
   return source;
 }
 
-void gather_filter_block(const FilterSource& source, const FilterBlock& block, float* to) {
-  const int64_t k_count = std::min(kFilterBlock, block.k_end - block.k_begin);
-  const int64_t c_count = std::min(kChannelBlock, block.c_end - block.c_begin);
+namespace {
+
+/// Filters with more taps are rare, and their blocks large: they are gathered one coefficient at a time.
+constexpr int64_t kBlockTaps = 9;
+
+/// One coefficient after another, along the source's lines: its rows lie whole pages apart, the block stays
+/// in L1 in any order.
+void gather_coefficients(const FilterSource& source, const FilterBlock& block, const float* start,
+                         int64_t k_count, int64_t c_count, float* to) {
   const int64_t* taps = source.taps.data();
   const auto tap_count = static_cast<int64_t>(source.taps.size());
-  if (k_count < kFilterBlock || c_count < kChannelBlock) {
-    for (int64_t c = 0; c < kChannelBlock; ++c) {
-      for (int64_t tap = 0; tap < tap_count; ++tap)
-        std::memset(to + c * block.c_stride + tap * block.tap_stride, 0, kFilterBlock * sizeof(float));
-    }
-  }
-  const float* start = source.data + block.k_begin * source.k_stride + block.c_begin * source.c_stride;
   const auto copy = [&](int64_t k, int64_t c) {
     const float* from = start + k * source.k_stride + c * source.c_stride;
     float* coefficients = to + c * block.c_stride + k;
     for (int64_t tap = 0; tap < tap_count; ++tap) coefficients[tap * block.tap_stride] = from[taps[tap]];
   };
-  // Along the source's lines: its rows lie whole pages apart, the block stays in L1 in any order.
   if (source.c_stride < source.k_stride) {
     for (int64_t k = 0; k < k_count; ++k) {
       for (int64_t c = 0; c < c_count; ++c) copy(k, c);
@@ -96,9 +94,68 @@ void gather_filter_block(const FilterSource& source, const FilterBlock& block, f
   }
 }
 
+/// An output channel's coefficients lie side by side: its line of channels and taps, turned.
+void gather_forward(const MicroKernels& micro, const FilterSource& source, const FilterBlock& block,
+                    const float* start, int64_t k_count, int64_t c_count, float* to) {
+  if (source.c_stride == 1)
+    return micro.transpose(start, source.k_stride, k_count, c_count, to, block.c_stride);
+  float lines[kChannelBlock * kBlockTaps * kFilterBlock];  // [c][tap][32 k]
+  micro.transpose(start, source.k_stride, k_count, c_count * source.c_stride, lines, kFilterBlock);
+  for (int64_t c = 0; c < c_count; ++c) {
+    for (size_t tap = 0; tap < source.taps.size(); ++tap) {
+      std::memcpy(to + c * block.c_stride + static_cast<int64_t>(tap) * block.tap_stride,
+                  lines + (c * source.c_stride + source.taps[tap]) * kFilterBlock,
+                  static_cast<size_t>(k_count) * sizeof(float));
+    }
+  }
+}
+
+/// An input channel's coefficients lie side by side: its line of outputs and taps, turned, and each tap
+/// turned back.
+void gather_turned(const MicroKernels& micro, const FilterSource& source, const FilterBlock& block,
+                   const float* start, int64_t k_count, int64_t c_count, float* to) {
+  if (source.k_stride == 1) {
+    for (int64_t c = 0; c < c_count; ++c)
+      std::memcpy(to + c * block.c_stride, start + c * source.c_stride,
+                  static_cast<size_t>(k_count) * sizeof(float));
+    return;
+  }
+  float columns[kFilterBlock * kBlockTaps * kChannelBlock];  // [k][tap][16 c]
+  micro.transpose(start, source.c_stride, c_count, k_count * source.k_stride, columns, kChannelBlock);
+  for (size_t tap = 0; tap < source.taps.size(); ++tap) {
+    micro.transpose(columns + source.taps[tap] * kChannelBlock, source.k_stride * kChannelBlock, k_count,
+                    c_count, to + static_cast<int64_t>(tap) * block.tap_stride, block.c_stride);
+  }
+}
+
+}  // namespace
+
+void gather_filter_block(const MicroKernels& micro, const FilterSource& source, const FilterBlock& block,
+                         float* to) {
+  const int64_t k_count = std::min(kFilterBlock, block.k_end - block.k_begin);
+  const int64_t c_count = std::min(kChannelBlock, block.c_end - block.c_begin);
+  const auto tap_count = static_cast<int64_t>(source.taps.size());
+  if (k_count < kFilterBlock || c_count < kChannelBlock) {
+    for (int64_t c = 0; c < kChannelBlock; ++c) {
+      for (int64_t tap = 0; tap < tap_count; ++tap)
+        std::memset(to + c * block.c_stride + tap * block.tap_stride, 0, kFilterBlock * sizeof(float));
+    }
+  }
+  const float* start = source.data + block.k_begin * source.k_stride + block.c_begin * source.c_stride;
+  const int64_t all_taps = std::min(source.k_stride, source.c_stride);
+  // A phase of a strided filter wants few of the taps: turning all of them costs more than it saves.
+  if (all_taps > kBlockTaps || 2 * tap_count <= all_taps)
+    return gather_coefficients(source, block, start, k_count, c_count, to);
+  if (source.c_stride < source.k_stride) {
+    gather_forward(micro, source, block, start, k_count, c_count, to);
+  } else {
+    gather_turned(micro, source, block, start, k_count, c_count, to);
+  }
+}
+
 void pack_filter(Device& device, const FilterSource& source, Conv2dFilter& prepared) {
   const int64_t floats = packed_floats(prepared);
-  if (!prepared.packed.present() || prepared.packed.numel() != floats) {
+  if (!prepared.packed.present() || prepared.packed.numel() < floats) {
     prepared.packed = Tensor();  // before, not after: the old and the new are never held together
     prepared.packed = Tensor(device, DType::kF32, Shape{floats}, "filter");
   }

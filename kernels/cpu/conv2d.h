@@ -49,7 +49,8 @@ struct ConvProblem {
                                    std::optional<Scratch>& scratch);
 
 /// Where a filter's coefficient (k, c, tap) lies: data[k * k_stride + c * c_stride + taps[tap]]. So a
-/// transposed filter is packed without being made first.
+/// transposed filter is packed without being made first. The smaller stride is the number of taps that lie
+/// side by side; `taps` are some of them, in any order.
 struct FilterSource {
   const float* data;
   int64_t k_stride;
@@ -66,7 +67,8 @@ struct FilterBlock {
   int64_t c_begin, c_end;
   int64_t c_stride, tap_stride;
 };
-void gather_filter_block(const FilterSource& source, const FilterBlock& block, float* to);
+void gather_filter_block(const MicroKernels& micro, const FilterSource& source, const FilterBlock& block,
+                         float* to);
 
 /// Packs the filter k,c,r,s of `prepared` for prepared.algorithm, into the memory it has if that fits.
 void pack_filter(Device& device, const FilterSource& source, Conv2dFilter& prepared);

@@ -142,7 +142,8 @@ void conv2d_prepare_transposed_filter(Device& base, const Conv2dPrepareTranspose
   CpuDevice& device = cpu_device(base);
   Conv2dTransposedFilter& f = *args.prepared;
   const Conv2dGeometry& g = f.geometry;
-  f.phases.resize(static_cast<size_t>(g.stride_h * g.stride_w));
+  const auto phases = static_cast<size_t>(g.stride_h * g.stride_w);
+  if (f.phases.size() < phases) f.phases.resize(phases);  // never fewer: their memory serves again
   for (int64_t a_h = 0; a_h < g.stride_h; ++a_h) {
     for (int64_t a_w = 0; a_w < g.stride_w; ++a_w) {
       const Phase rows = phase_of(a_h, f.r, g.stride_h, g.pad_h);

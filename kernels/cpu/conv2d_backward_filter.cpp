@@ -26,6 +26,9 @@ constexpr int64_t kItemChannelBlocks = 8;
 /// Images with fewer pixels share a tile: loading, storing and adding it takes as long as 6 pixels.
 constexpr int64_t kTilePixels = 128;
 
+/// Gradients with at most so many taps are turned a block at a time.
+constexpr int64_t kLineTaps = 9;
+
 /// How the work is cut.
 struct Cut {
   int64_t k_group;  ///< filter blocks of an item
@@ -123,7 +126,7 @@ void gather_coefficients(const FilterGradientProblem& problem, Range kbs, Range 
       dense_source(problem.args.filter.data<float>(), problem.c, problem.r * problem.s);
   for (int64_t kb = kbs.begin; kb < kbs.end; ++kb) {
     for (int64_t cb = cbs.begin; cb < cbs.end; ++cb, to += problem.tile()) {
-      gather_filter_block(source,
+      gather_filter_block(problem.device.micro(), source,
                           {.k_begin = kb * kFilterBlock,
                            .k_end = problem.k,
                            .c_begin = cb * kChannelBlock,
@@ -206,17 +209,26 @@ void scatter_tile(const FilterGradientProblem& problem, const float* tile, int64
                   const Gradient& to) {
   if (!to.wanted()) return;
   const int64_t taps = problem.r * problem.s;
-  const int64_t k_end = std::min(problem.k, (kb + 1) * kFilterBlock);
-  const int64_t c_end = std::min(problem.c, (cb + 1) * kChannelBlock);
-  auto* filter = to.view.data<float>();
-  const bool accumulates = to.accumulates();
-  for (int64_t k = kb * kFilterBlock; k < k_end; ++k) {
-    for (int64_t c = cb * kChannelBlock; c < c_end; ++c) {
-      float* out = filter + (k * problem.c + c) * taps;
-      const float* from = tile + c % kChannelBlock * kFilterBlock + k % kFilterBlock;
+  const Range ks{kb * kFilterBlock, std::min(problem.k, (kb + 1) * kFilterBlock)};
+  const Range cs{cb * kChannelBlock, std::min(problem.c, (cb + 1) * kChannelBlock)};
+  float* filter = to.view.data<float>() + (ks.begin * problem.c + cs.begin) * taps;
+  const int64_t row = problem.c * taps;
+  if (!to.accumulates() && taps <= kLineTaps) {
+    float lines[kChannelBlock * kLineTaps * kFilterBlock];  // [c][tap][32 k]
+    const int64_t rows = cs.size() * taps;
+    for (int64_t i = 0; taps > 1 && i < rows; ++i)
+      std::memcpy(lines + i * kFilterBlock, tile + (i % taps * kChannelBlock + i / taps) * kFilterBlock,
+                  kFilterBlock * sizeof(float));
+    return problem.device.micro().transpose(taps > 1 ? lines : tile, kFilterBlock, rows, ks.size(), filter,
+                                            row);
+  }
+  for (int64_t k = 0; k < ks.size(); ++k) {
+    for (int64_t c = 0; c < cs.size(); ++c) {
+      float* out = filter + k * row + c * taps;
+      const float* from = tile + c * kFilterBlock + k;
       for (int64_t tap = 0; tap < taps; ++tap) {
         const float value = from[tap * kChannelBlock * kFilterBlock];
-        out[tap] = accumulates ? out[tap] + value : value;
+        out[tap] = to.accumulates() ? out[tap] + value : value;
       }
     }
   }

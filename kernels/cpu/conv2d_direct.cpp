@@ -321,7 +321,7 @@ void pack_direct(CpuDevice& device, const FilterSource& source, Conv2dFilter& f,
   const int64_t c_blocks = ceil_div(f.c, kChannelBlock);
   const int64_t tile = f.r * f.s * kChannelBlock * kFilterBlock;
   device.threads().parallel_for(ceil_div(f.k, kFilterBlock) * c_blocks, [&](int64_t item, int) {
-    gather_filter_block(source,
+    gather_filter_block(device.micro(), source,
                         {.k_begin = item / c_blocks * kFilterBlock,
                          .k_end = f.k,
                          .c_begin = item % c_blocks * kChannelBlock,

@@ -174,7 +174,7 @@ void pack_winograd(CpuDevice& device, const FilterSource& source, Conv2dFilter& 
     const int64_t kb = item / c_blocks;
     const int64_t c_begin = item % c_blocks * kChannelBlock;
     float taps[kChannelBlock * kTaps * kFilterBlock];
-    gather_filter_block(source,
+    gather_filter_block(device.micro(), source,
                         {.k_begin = kb * kFilterBlock,
                          .k_end = f.k,
                          .c_begin = c_begin,

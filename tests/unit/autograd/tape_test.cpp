@@ -176,26 +176,62 @@ TEST_F(TapeTest, PlannedStepsTakeTheirPlanAndGiveTheSameBits) {
 
 TEST_F(TapeTest, PackedFiltersFollowTheirParameters) {
   const Tensor x = values({1, 32, 6, 6}, 1);
+  for (const bool trained : {false, true}) {
+    SCOPED_TRACE(trained ? "trained" : "frozen");
+    ParameterList parameters(*device_);
+    Parameter& w = parameters.add("w", values({32, 32, 3, 3}, 2));
+    if (trained) parameters.set_trainable([](const Parameter&) { return true; });
+    const Tensor gradient = values({1, 32, 6, 6}, 3);
+    Conv2dCache cache;
+    const auto run = [&](Conv2dCache* kept) {
+      Tape tape(workspace_);
+      const Variable y = conv2d(tape.input(x, {gradient, GradientMode::kOverwrite}), tape.parameter(w), {},
+                                {}, {{1, 1, 1, 1}, false, kept});
+      const double first = clone_to(y.view(), host()).data<float>()[0];
+      tape.backward({{y}});
+      return first + 1000 * double{clone_to(gradient, host()).data<float>()[40]};
+    };
+    const double before = run(&cache);
+    EXPECT_EQ(run(&cache), before);
+    EXPECT_EQ(run(nullptr), before);
+    const Tensor doubled = clone_to(w.value, host());
+    for (int64_t i = 0; i < doubled.numel(); ++i) doubled.data<float>()[i] *= 2;
+    copy(doubled, w.value.view());
+    w.changed();
+    EXPECT_EQ(run(&cache), 2 * before);
+  }
+}
+
+TEST_F(TapeTest, TrainedFiltersArePackedIntoOneMemoryAndKeptFromTheSecondUseUnchangedOn) {
+  const Tensor x = values({2, 32, 9, 9}, 1);
   ParameterList parameters(*device_);
-  Parameter& w = parameters.add("w", values({32, 32, 3, 3}, 2));
-  const Tensor gradient = values({1, 32, 6, 6}, 3);
-  Conv2dCache cache;
-  const auto run = [&](Conv2dCache* kept) {
+  for (int i = 0; i < 3; ++i)
+    parameters.add(text("w", i), values({32, 32, 3, 3}, 10 + static_cast<uint64_t>(i)));
+  parameters.add("center", values({32}, 20));
+  parameters.set_trainable([](const Parameter& p) { return p.name != "center"; });
+  Conv2dCache caches[3];
+  Step step{x, parameters, caches};
+  std::vector<Tensor> gradients;
+  const auto run = [&] {
     Tape tape(workspace_);
-    const Variable y = conv2d(tape.input(x, {gradient, GradientMode::kOverwrite}), tape.parameter(w), {}, {},
-                              {{1, 1, 1, 1}, false, kept});
-    const double first = clone_to(y.view(), host()).data<float>()[0];
-    tape.backward({{y}});
-    return first + 1000 * double{clone_to(gradient, host()).data<float>()[40]};
+    step(tape);
+    gradients.push_back(clone_to(parameters.at("w0").gradient, host()));
+    return device_->memory_report().bytes_by_label["filter"];
   };
-  const double before = run(&cache);
-  EXPECT_EQ(run(&cache), before);
-  EXPECT_EQ(run(nullptr), before);
-  const Tensor doubled = clone_to(w.value, host());
-  for (int64_t i = 0; i < doubled.numel(); ++i) doubled.data<float>()[i] *= 2;
-  copy(doubled, w.value.view());
-  w.changed();
-  EXPECT_EQ(run(&cache), 2 * before);
+  // Five forms are packed: the first layer's input needs no gradient.
+  const int64_t once = run();
+  EXPECT_GT(once, 0);
+  const int64_t form = once / 2;  // forward and turned are of one size here
+  parameters.changed();
+  EXPECT_EQ(run(), once);
+  EXPECT_EQ(run(), once + 5 * form);
+  EXPECT_EQ(run(), once + 5 * form);
+  parameters.changed();
+  EXPECT_EQ(run(), once);
+  for (const Tensor& gradient : gradients) {
+    for (int64_t i = 0; i < gradient.numel(); ++i)
+      ASSERT_EQ(gradient.data<float>()[i], gradients[0].data<float>()[i]) << i;
+  }
 }
 
 TEST_F(TapeTest, NamesTheFunctionThatGaveAnInfinity) {
