@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "anomaly/scoring_fields.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::anomaly {
@@ -21,23 +22,16 @@ std::vector<std::string> feature_tensors(const nn::ResnetConfig& config) {
 
 /// What can be said before the features are extracted, and not after it.
 void check_fit(int64_t n, const Dn2Options& options) {
-  const bool center = options.score.rule == ScoreRule::kCenter;
-  const bool kmeans = options.score.rule == ScoreRule::kKmeans;
-  const int64_t needed = center ? 1 : kmeans ? options.score.clusters : options.score.k;
-  const std::string asked = text(kmeans ? "clusters=" : "k=", needed);
-  PANDA_CHECK(n >= needed, "dn2: ", n, " training image", n == 1 ? " is" : "s are", " fewer than ",
-              center ? "the 1 that a center needs" : asked);
+  const ScoreOptions& score = options.score;
+  PANDA_CHECK(n >= smallest_fit(score), "dn2: ", n, " training image", n == 1 ? " is" : "s are",
+              " fewer than ", smallest_fit_reason(score));
   if (!options.false_alarm_rate) return;
-  PANDA_CHECK(FeatureScorer::can_leave_one_out(n, options.score), "dn2: ", n, " training image",
+  const bool counted = score.rule != ScoreRule::kCenter && score.rule != ScoreRule::kMahalanobis;
+  PANDA_CHECK(FeatureScorer::can_leave_one_out(n, score), "dn2: ", n, " training image",
               n == 1 ? " is" : "s are", " too few for a threshold",
-              center ? std::string() : " with " + asked);
+              counted ? " with " + smallest_fit_reason(score) : std::string());
   static_cast<void>(
       conformal_threshold(std::vector<double>(static_cast<size_t>(n)), *options.false_alarm_rate));
-}
-
-const char* reference_name(ScoreRule rule) {
-  if (rule == ScoreRule::kKmeans) return "centers";
-  return rule == ScoreRule::kCenter ? "center" : "gallery";
 }
 
 }  // namespace
@@ -80,20 +74,20 @@ Threshold Dn2::threshold_for(double false_alarm_rate) const {
 }
 
 std::string Dn2::threshold_text(const Threshold& threshold) const {
-  // Centers of nine tenths of the images are not those of all: docs/decisions/threshold.md.
-  if (options_.score.rule == ScoreRule::kKmeans)
-    return "about, " + threshold_meaning(threshold, "that were left out by tenths");
-  return threshold_meaning(threshold, "that were left out in turn");
+  // Centers of nine tenths of the images are not those of all, and a covariance is no neighbour:
+  // docs/decisions/threshold.md.
+  const bool about =
+      options_.score.rule == ScoreRule::kKmeans || options_.score.rule == ScoreRule::kMahalanobis;
+  return (about ? "about, " : "") + threshold_meaning(threshold, scorer_.leaves_out_folds(training_count_)
+                                                                     ? "that were left out by tenths"
+                                                                     : "that were left out in turn");
 }
 
 void Dn2::save(const std::string& path, const NamedTensors& weights, const FitManifest& manifest) const {
   const ScoreOptions& score = options_.score;
   weights::Metadata fields;
   fields["arch"] = nn::describe(network_->config());
-  fields["option.score"] = score_rule_name(score.rule);
-  fields["option.k"] = std::to_string(score.k);
-  fields["option.normalize"] = score.normalize ? "1" : "0";
-  if (score.rule == ScoreRule::kKmeans) fields["option.clusters"] = std::to_string(score.clusters);
+  put_score_options(fields, score);
   fields["training_count"] = std::to_string(training_count_);
   put_transform(fields, options_.transform);
   put_manifest(fields, manifest);
@@ -108,7 +102,7 @@ void Dn2::save(const std::string& path, const NamedTensors& weights, const FitMa
   nn::ResnetConfig stored = nn::detect_resnet(weights);
   stored.class_count = 0;
   tensors.add_from(kNetworkPrefix, weights, feature_tensors(stored));
-  tensors.add(reference_name(score.rule), clone_to(scorer_.reference(), host(), "gallery"));
+  tensors.add(reference_kind(score.rule), clone_to(scorer_.reference(), host(), "gallery"));
   tensors.add("calibration_scores", Tensor::from<double>({static_cast<int64_t>(calibration_scores_.size())},
                                                          calibration_scores_.data()));
   write_fitted_model(path, "dn2", fields, tensors);
@@ -120,22 +114,12 @@ Dn2State read_dn2_state(const FittedModelFile& file) {
                       text("a model of the method ", printable(file.method()), ", expected dn2"));
   }
   Dn2State state;
-  try {
-    state.options.score.rule = score_rule_from_name(file.text_field("option.score"));
-  } catch (const InvalidArgument& error) {
-    throw FormatError(file.source(), error.what());
-  }
-  state.options.score.k = file.integer_field("option.k", 1, INT64_MAX);
-  state.options.score.normalize = file.flag_field("option.normalize");
-  if (state.options.score.rule == ScoreRule::kKmeans)
-    state.options.score.clusters = file.integer_field("option.clusters", 1, INT64_MAX);
+  state.options.score = get_score_options(file);
   state.options.transform = get_transform(file);
   if (file.has("threshold.false_alarm_rate")) {
     state.options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
   }
-  const bool center = state.options.score.rule == ScoreRule::kCenter;
-  state.reference =
-      file.load(reference_name(state.options.score.rule), center ? DType::kF64 : DType::kF32, 2);
+  state.reference = load_reference(file, reference_kind(state.options.score.rule), state.options.score.rule);
   state.training_count = file.integer_field("training_count", 1, INT64_MAX);
   const Tensor scores = file.load("calibration_scores", DType::kF64, 1);
   state.calibration_scores.assign(scores.data<double>(), scores.data<double>() + scores.numel());
@@ -146,14 +130,12 @@ Dn2 Dn2::load(Device& device, const FittedModelFile& file) {
   const Dn2State state = read_dn2_state(file);
   const PrefixedTensors parameters(file.tensors(), kNetworkPrefix);
   const nn::ResnetConfig config = feature_config(parameters, state.options.transform);
-  if (state.reference.shape()[1] != config.feature_channels()) {
-    throw FormatError(file.source(), text("the ", reference_name(state.options.score.rule), " has ",
-                                          state.reference.shape()[1], " features, but the network gives ",
-                                          config.feature_channels()));
-  }
+  const ScoreOptions& score = state.options.score;
+  check_reference_width(file, reference_kind(score.rule), score.rule, state.reference,
+                        config.feature_channels());
   try {
     Dn2 model(std::make_unique<nn::Resnet>(device, config, parameters),
-              FeatureScorer(device, state.reference, state.options.score));
+              FeatureScorer(device, state.reference, score));
     model.options_ = state.options;
     model.training_count_ = state.training_count;
     model.calibration_scores_ = state.calibration_scores;
@@ -182,12 +164,7 @@ void Dn2::score_each(const data::ImageSet& images, const ExtractOptions& extract
 }
 
 std::string Dn2::description() const {
-  const ScoreOptions& score = options_.score;
-  return text("dn2: ", score_rule_name(score.rule),
-              score.rule == ScoreRule::kCenter   ? std::string()
-              : score.rule == ScoreRule::kKmeans ? text(", ", score.clusters, " clusters")
-                                                 : text(", k=", score.k),
-              score.normalize ? ", normalised" : "", "; ", nn::describe(architecture()));
+  return text("dn2: ", score_description(options_.score), "; ", nn::describe(architecture()));
 }
 
 }  // namespace panda::anomaly

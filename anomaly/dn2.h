@@ -72,6 +72,7 @@ class Dn2 final : public Detector {
   [[nodiscard]] const data::ImageTransform& transform() const override { return options_.transform; }
 
   [[nodiscard]] const Dn2Options& options() const { return options_; }
+  [[nodiscard]] const FeatureScorer& scorer() const { return scorer_; }
   [[nodiscard]] const nn::ResnetConfig& architecture() const override { return network_->config(); }
   [[nodiscard]] int64_t training_count() const override { return training_count_; }
   /// Scores of the training images, each against the others, rising.

@@ -10,6 +10,7 @@
 #include "tools/exit_code.h"
 #include "tools/fit_panda.h"
 #include "tools/fit_spade.h"
+#include "tools/score_options.h"
 #include "tools/stage_times.h"
 #include "tools/version.h"
 #include "weights/embedded.h"
@@ -77,42 +78,6 @@ std::vector<OptionSpec> fit_options() {
        .detail = "It sets the default of --score: official knn-sum-sq, paper knn-mean; and those of "
                  "--minibatches, --compactness and --train-blocks.",
        .choices = {"paper", "official"}},
-      {.name = "k",
-       .kind = OptionKind::kInteger,
-       .value_name = "N",
-       .default_value = "2",
-       .summary = "nearest neighbours",
-       .detail = "",
-       .minimum = 1,
-       .maximum = 1'000'000'000},
-      {.name = "score",
-       .kind = OptionKind::kChoice,
-       .value_name = "RULE",
-       .default_value = "",
-       .summary = "how far an image is from the normal ones",
-       .detail =
-           "knn-sum-sq: the sum of the squared distances to the k nearest training images. knn-mean: "
-           "the mean of the distances. center: "
-           "the squared distance to the mean of the training images. kmeans: dn2: that to the nearest of "
-           "--clusters centers of them.",
-       .choices = {"knn-sum-sq", "knn-mean", "center", "kmeans"}},
-      {.name = "clusters",
-       .kind = OptionKind::kInteger,
-       .value_name = "N",
-       .default_value = "",
-       .summary =
-           "dn2 --score kmeans, spade: compare with N K-means centers of the training images, or pixels",
-       .detail = "Scoring then costs the same for any number of training images; the paper takes 50. Centers "
-                 "are drawn and found by --seed. spade finds N for each layer, and its threshold comes from "
-                 "images that are held out (--hold-out).",
-       .minimum = 1,
-       .maximum = 1'000'000'000},
-      {.name = "normalize",
-       .kind = OptionKind::kFlag,
-       .value_name = "",
-       .default_value = "",
-       .summary = "divide each feature vector by its length (cosine distance)",
-       .detail = ""},
       {.name = "false-alarm-rate",
        .kind = OptionKind::kReal,
        .value_name = "RATE",
@@ -141,6 +106,8 @@ std::vector<OptionSpec> fit_options() {
       skip_bad_option(),
       fit_batch_size_option()};
   options.insert(options.end(), own.begin(), own.end());
+  const std::vector<OptionSpec> score = score_option_specs();
+  options.insert(options.end(), score.begin(), score.end());
   const std::vector<OptionSpec> spade = spade_options();
   options.insert(options.end(), spade.begin(), spade.end());
   const std::vector<OptionSpec> panda = panda_options();
@@ -150,13 +117,7 @@ std::vector<OptionSpec> fit_options() {
 
 anomaly::Dn2Options dn2_options(const ParsedOptions& options) {
   anomaly::Dn2Options dn2;
-  dn2.score.k = options.integer("k");
-  dn2.score.normalize = options.flag("normalize");
-  dn2.score.rule =
-      options.text("preset") == "paper" ? anomaly::ScoreRule::kKnnMean : anomaly::ScoreRule::kKnnSumSq;
-  if (options.has("score")) dn2.score.rule = anomaly::score_rule_from_name(options.text("score"));
-  if (options.has("clusters")) dn2.score.clusters = options.integer("clusters");
-  dn2.score.seed = static_cast<uint64_t>(options.integer("seed"));
+  dn2.score = score_options(options);
   if (options.has("false-alarm-rate")) dn2.false_alarm_rate = options.real("false-alarm-rate");
   dn2.transform.resize = options.integer("resize");
   dn2.transform.crop = options.integer("crop");
@@ -170,18 +131,7 @@ void check_flags(const ParsedOptions& options) {
     throw UsageError(
         text("--crop ", options.integer("crop"), " is larger than --resize ", options.integer("resize")));
   }
-  const std::string& method = options.positionals()[0];
-  const bool kmeans = options.has("score") && options.text("score") == "kmeans";
-  if (kmeans && method != "dn2") {
-    throw UsageError(text("--score kmeans is for dn2, not for ", method,
-                          method == "spade" ? " (its pixels have --clusters)" : ""));
-  }
-  if (kmeans && !options.has("clusters")) throw UsageError("--score kmeans: expected --clusters N");
-  if (options.has("clusters") && !kmeans && method != "spade") {
-    throw UsageError(text(
-        "--clusters is for dn2 --score kmeans and for spade",
-        method == "dn2" ? ", but the score is of neighbours or the center" : text(", not for ", method)));
-  }
+  check_score_flags(options);
 }
 
 // Everything about the output that can be refused before the work.
@@ -218,6 +168,7 @@ Json fit_json(const std::string& path, const anomaly::Dn2& model,
           {"score", anomaly::score_rule_name(options.score.rule)},
           {"clusters",
            options.score.rule == anomaly::ScoreRule::kKmeans ? Json(options.score.clusters) : Json(nullptr)},
+          {"whitening", whitening_json(model.scorer())},
           {"normalize", options.score.normalize},
           {"n_train", model.training_count()},
           {"threshold", threshold_json(threshold)},

@@ -203,6 +203,39 @@ TEST_F(Detector, ScoresByKmeansCenters) {
       << outcome.standard_error;
 }
 
+TEST_F(Detector, ScoresByMahalanobisDistances) {
+  const TemporaryDirectory folder;
+  const Json fitted = json_of(fit(folder.path("m"), {"--score", "mahalanobis"}));
+  EXPECT_EQ(fitted.at("score"), "mahalanobis");
+  EXPECT_EQ(fitted.at("whitening").at("directions"), kTrain - 1);  // fewer images than features
+  const double shrinkage = fitted.at("whitening").at("shrinkage");
+  EXPECT_TRUE(shrinkage > 0 && shrinkage < 1) << shrinkage;
+  const Json few =
+      json_of(fit(folder.path("few"), {"--score", "mahalanobis", "--components", "5", "--shrinkage", "0.0"}));
+  EXPECT_EQ(few.at("whitening"), (Json{{"directions", 5}, {"shrinkage", 0.0}}));
+  EXPECT_NE(few.at("threshold").at("meaning").get<std::string>().find("left out by tenths"),
+            std::string::npos);
+  for (const char* name : {"m", "few"}) {
+    const double auroc = json_of({"eval", folder.path(name), "--data", set()}).at("image_auroc");
+    EXPECT_TRUE(auroc > 0.5 && auroc <= 1) << name << " " << auroc;
+  }
+  for (const Json& image : json_of({"score", folder.path("m"), set() + "/test"}))
+    EXPECT_EQ(image.at("anomalous"),
+              image.at("score").get<double>() > fitted.at("threshold").at("value").get<double>());
+  json_of(fit(folder.path("n"), {"--score", "mahalanobis", "--threads", "1"}));
+  EXPECT_TRUE(content_of(folder.path("m")) == content_of(folder.path("n")));
+  EXPECT_TRUE(json_of(fit(folder.path("k"))).at("whitening").is_null());
+
+  expect_fit_refused({"--components", "5"}, "--components is for --score mahalanobis");
+  expect_fit_refused({"--shrinkage", "0.5"}, "--shrinkage is for --score mahalanobis");
+  expect_fit_refused({"--score", "mahalanobis", "--shrinkage", "1.5"}, "ledoit-wolf or a number from 0 to 1");
+  expect_fit_refused({"--score", "mahalanobis", "--components", "24"},
+                     "dn2: 24 training images are fewer than the 25 that components=24 needs");
+  Words words = fit(folder.path("x"), {"--score", "mahalanobis"});
+  words[1] = "spade";
+  expect_refused(words, "--score mahalanobis is for dn2", 2);
+}
+
 TEST_F(Detector, PrintsTablesForPeopleAndCsv) {
   const Outcome evaluated = run_panda_command({"eval", model(), "--data", set()});
   for (const char* part : {"ROCAUC", "at most 5 % of normal images", "false alarms",
