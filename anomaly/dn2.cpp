@@ -20,30 +20,44 @@ std::vector<std::string> feature_tensors(const nn::ResnetConfig& config) {
   return names;
 }
 
-/// What can be said before the features are extracted, and not after it.
-void check_fit(int64_t n, const Dn2Options& options) {
+}  // namespace
+
+const char* dn2_method(ScoreRule rule) {
+  return rule == ScoreRule::kOneClassSvm ? "oc-svm" : "dn2";
+}
+
+bool is_dn2_method(const std::string& method) {
+  return method == "dn2" || method == "oc-svm";
+}
+
+void check_dn2(int64_t n, const Dn2Options& options) {
   const ScoreOptions& score = options.score;
-  PANDA_CHECK(n >= smallest_fit(score), "dn2: ", n, " training image", n == 1 ? " is" : "s are",
+  const std::string method = dn2_method(score.rule);
+  PANDA_CHECK(n >= smallest_fit(score), method, ": ", n, " training image", n == 1 ? " is" : "s are",
               " fewer than ", smallest_fit_reason(score));
   if (!options.false_alarm_rate) return;
-  const bool counted = score.rule != ScoreRule::kCenter && score.rule != ScoreRule::kMahalanobis;
-  PANDA_CHECK(FeatureScorer::can_leave_one_out(n, score), "dn2: ", n, " training image",
+  const bool counted = score.rule == ScoreRule::kKnnSumSq || score.rule == ScoreRule::kKnnMean ||
+                       score.rule == ScoreRule::kKmeans;
+  PANDA_CHECK(FeatureScorer::can_leave_one_out(n, score), method, ": ", n, " training image",
               n == 1 ? " is" : "s are", " too few for a threshold",
               counted ? " with " + smallest_fit_reason(score) : std::string());
   static_cast<void>(
       conformal_threshold(std::vector<double>(static_cast<size_t>(n)), *options.false_alarm_rate));
 }
 
-}  // namespace
-
 Dn2 Dn2::fit(Device& device, const NamedTensors& weights, const data::ImageSet& training,
              const Dn2Options& options, const ExtractOptions& extract, Progress* progress) {
-  const int64_t n = training.size();
-  check_fit(n, options);
+  check_dn2(training.size(), options);
   auto network = std::make_unique<nn::Resnet>(device, feature_config(weights, options.transform), weights);
   const Tensor features = extract_features(*network, training, options.transform, extract, progress);
-  network->release_activations();
+  return fit_features(device, std::move(network), features, options, progress);
+}
 
+Dn2 Dn2::fit_features(Device& device, std::unique_ptr<nn::Resnet> network, const Tensor& features,
+                      const Dn2Options& options, Progress* progress) {
+  const int64_t n = features.shape()[0];
+  check_dn2(n, options);
+  network->release_activations();
   Dn2 model(std::move(network), FeatureScorer::fit(device, features, options.score, progress));
   model.options_ = options;
   model.training_count_ = n;
@@ -57,7 +71,7 @@ Dn2 Dn2::fit(Device& device, const NamedTensors& weights, const data::ImageSet& 
 
 void Dn2::set_threshold() {
   if (calibration_scores_.empty()) {
-    PANDA_CHECK(!options_.false_alarm_rate, "dn2: ", training_count_,
+    PANDA_CHECK(!options_.false_alarm_rate, method(), ": ", training_count_,
                 " training images are too few for a threshold");
     return;
   }
@@ -68,16 +82,17 @@ void Dn2::set_threshold() {
 }
 
 Threshold Dn2::threshold_for(double false_alarm_rate) const {
-  PANDA_CHECK(!calibration_scores_.empty(), "dn2: the model was fitted on ", training_count_,
+  PANDA_CHECK(!calibration_scores_.empty(), method(), ": the model was fitted on ", training_count_,
               " images, too few for a threshold");
   return conformal_threshold(calibration_scores_, false_alarm_rate);
 }
 
 std::string Dn2::threshold_text(const Threshold& threshold) const {
-  // Centers of nine tenths of the images are not those of all, and a covariance is no neighbour:
+  // Only neighbours and (nearly) the center promise this exactly:
   // docs/decisions/threshold.md.
+  const ScoreRule rule = options_.score.rule;
   const bool about =
-      options_.score.rule == ScoreRule::kKmeans || options_.score.rule == ScoreRule::kMahalanobis;
+      rule == ScoreRule::kKmeans || rule == ScoreRule::kMahalanobis || rule == ScoreRule::kOneClassSvm;
   return (about ? "about, " : "") + threshold_meaning(threshold, scorer_.leaves_out_folds(training_count_)
                                                                      ? "that were left out by tenths"
                                                                      : "that were left out in turn");
@@ -105,16 +120,20 @@ void Dn2::save(const std::string& path, const NamedTensors& weights, const FitMa
   tensors.add(reference_kind(score.rule), clone_to(scorer_.reference(), host(), "gallery"));
   tensors.add("calibration_scores", Tensor::from<double>({static_cast<int64_t>(calibration_scores_.size())},
                                                          calibration_scores_.data()));
-  write_fitted_model(path, "dn2", fields, tensors);
+  write_fitted_model(path, method(), fields, tensors);
 }
 
 Dn2State read_dn2_state(const FittedModelFile& file) {
-  if (file.method() != "dn2") {
+  if (!is_dn2_method(file.method())) {
     throw FormatError(file.source(),
                       text("a model of the method ", printable(file.method()), ", expected dn2"));
   }
   Dn2State state;
   state.options.score = get_score_options(file);
+  if (file.method() != dn2_method(state.options.score.rule)) {
+    throw FormatError(file.source(), text("a model of the method ", printable(file.method()),
+                                          " that scores by ", score_rule_name(state.options.score.rule)));
+  }
   state.options.transform = get_transform(file);
   if (file.has("threshold.false_alarm_rate")) {
     state.options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
@@ -164,7 +183,7 @@ void Dn2::score_each(const data::ImageSet& images, const ExtractOptions& extract
 }
 
 std::string Dn2::description() const {
-  return text("dn2: ", score_description(options_.score), "; ", nn::describe(architecture()));
+  return text(method(), ": ", score_description(options_.score), "; ", nn::describe(architecture()));
 }
 
 }  // namespace panda::anomaly

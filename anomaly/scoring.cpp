@@ -30,7 +30,21 @@ constexpr uint64_t kFoldStream = 0x6b666f6c64;
 
 /// Whether the reference is searched: training vectors, or their centers.
 bool searches(ScoreRule rule) {
-  return rule != ScoreRule::kCenter && rule != ScoreRule::kMahalanobis;
+  return rule == ScoreRule::kKnnSumSq || rule == ScoreRule::kKnnMean || rule == ScoreRule::kKmeans;
+}
+
+/// Whether single images can be left out at little cost: of kMahalanobis, with most options.
+bool one_by_one(ScoreRule rule) {
+  return rule != ScoreRule::kKmeans && rule != ScoreRule::kOneClassSvm;
+}
+
+/// The fold of each of n images, folds of (nearly) equal size, drawn by the seed.
+std::vector<int64_t> draw_folds(int64_t n, int64_t folds, uint64_t seed) {
+  const std::vector<int64_t> order = Random(seed, kFoldStream).permutation(n);
+  std::vector<int64_t> fold_of(order.size());
+  for (size_t p = 0; p < order.size(); ++p)
+    fold_of[static_cast<size_t>(order[p])] = static_cast<int64_t>(p) % folds;
+  return fold_of;
 }
 
 /// Rows of the reference that a score is made of.
@@ -43,6 +57,8 @@ void check_options(const ScoreOptions& options) {
     PANDA_CHECK(options.clusters >= 1, "scoring: clusters=", options.clusters, ", expected clusters >= 1");
   } else if (options.rule == ScoreRule::kMahalanobis) {
     check_whitening(options.whitening);
+  } else if (options.rule == ScoreRule::kOneClassSvm) {
+    check_one_class_svm(options.svm);
   } else {
     PANDA_CHECK(!searches(options.rule) || options.k >= 1, "scoring: k=", options.k, ", expected k >= 1");
   }
@@ -128,6 +144,8 @@ const char* score_rule_name(ScoreRule rule) {
       return "kmeans";
     case ScoreRule::kMahalanobis:
       return "mahalanobis";
+    case ScoreRule::kOneClassSvm:
+      return "oc-svm";
     case ScoreRule::kCenter:
       break;
   }
@@ -136,7 +154,7 @@ const char* score_rule_name(ScoreRule rule) {
 
 ScoreRule score_rule_from_name(const std::string& name) {
   for (const ScoreRule rule : {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter,
-                               ScoreRule::kKmeans, ScoreRule::kMahalanobis}) {
+                               ScoreRule::kKmeans, ScoreRule::kMahalanobis, ScoreRule::kOneClassSvm}) {
     if (name == score_rule_name(rule)) return rule;
   }
   throw InvalidArgument("unknown score rule '" + printable(name) +
@@ -146,6 +164,7 @@ ScoreRule score_rule_from_name(const std::string& name) {
 int64_t smallest_fit(const ScoreOptions& options) {
   switch (options.rule) {
     case ScoreRule::kCenter:
+    case ScoreRule::kOneClassSvm:
       return 1;
     case ScoreRule::kKmeans:
       return options.clusters;
@@ -162,6 +181,8 @@ std::string smallest_fit_reason(const ScoreOptions& options) {
   switch (options.rule) {
     case ScoreRule::kCenter:
       return "the 1 that a center needs";
+    case ScoreRule::kOneClassSvm:
+      return "the 1 that a machine needs";
     case ScoreRule::kKmeans:
       return text("clusters=", options.clusters);
     case ScoreRule::kMahalanobis:
@@ -197,6 +218,10 @@ FeatureScorer::FeatureScorer(Device& device, const ConstTensorView& reference, c
   check_options(options);
   if (options.rule == ScoreRule::kMahalanobis) {
     whitening_.emplace(clone_to(reference, host(), "whitening"));
+    return;
+  }
+  if (options.rule == ScoreRule::kOneClassSvm) {
+    svm_.emplace(clone_to(reference, host(), "support vectors"));
     return;
   }
   const DType dtype = searches(options.rule) ? DType::kF32 : DType::kF64;
@@ -236,6 +261,11 @@ FeatureScorer FeatureScorer::fit(Device& device, const ConstTensorView& features
         Whitening::fit(host_view(reference, copy), options.whitening, device.threads(), progress);
     return scorer;
   }
+  if (options.rule == ScoreRule::kOneClassSvm) {
+    Tensor copy;
+    scorer.svm_ = OneClassSvm::fit(host_view(reference, copy), options.svm, device.threads(), progress);
+    return scorer;
+  }
   if (options.rule == ScoreRule::kKmeans)
     reference = clone_to(scorer.centers_of(reference, progress), device, "centers");
   scorer.set_reference(searches(options.rule) ? reference : mean_of_rows(reference));
@@ -253,6 +283,11 @@ Tensor FeatureScorer::prepared(const ConstTensorView& features) const {
   Tensor copy = clone_to(features, *device_, "features");
   if (options_.normalize) kernels::normalize_rows_forward(*device_, {copy, copy});
   return copy;
+}
+
+Tensor FeatureScorer::host_features(Device& device, const ConstTensorView& features,
+                                    const ScoreOptions& options) {
+  return on_host(FeatureScorer(device, options).prepared(features));
 }
 
 std::vector<double> FeatureScorer::center_scores(const ConstTensorView& features) const {
@@ -277,6 +312,10 @@ std::vector<double> FeatureScorer::block_scores(const ConstTensorView& features)
     Tensor copy;
     return whitening_->scores(host_view(features, copy), device_->threads());
   }
+  if (svm_) {
+    Tensor copy;
+    return svm_->scores(host_view(features, copy), device_->threads());
+  }
   if (!searches(options_.rule)) return center_scores(features);
   return knn_scores(options_.rule, search(*device_, features, gallery_, searched_rows(options_)).distances);
 }
@@ -300,7 +339,7 @@ std::vector<double> FeatureScorer::score(const ConstTensorView& features, Progre
 }
 
 bool FeatureScorer::can_leave_one_out(int64_t n, const ScoreOptions& options) {
-  if (options.rule == ScoreRule::kKmeans || options.rule == ScoreRule::kMahalanobis) {
+  if (!one_by_one(options.rule) || options.rule == ScoreRule::kMahalanobis) {
     const int64_t folds = std::min(n, kFolds);
     return n >= 2 && n - (n + folds - 1) / folds >= smallest_fit(options);
   }
@@ -308,24 +347,27 @@ bool FeatureScorer::can_leave_one_out(int64_t n, const ScoreOptions& options) {
 }
 
 bool FeatureScorer::leaves_out_folds(int64_t n) const {
-  return options_.rule == ScoreRule::kKmeans || (whitening_ && !whitening_->can_downdate(n));
+  return !one_by_one(options_.rule) || (whitening_ && !whitening_->can_downdate(n));
 }
 
 std::vector<double> FeatureScorer::left_out_fold_scores(const ConstTensorView& features,
                                                         Progress* progress) const {
-  Tensor copy;
-  const ConstTensorView rows = host_view(features, copy);
-  const int64_t n = rows.shape()[0];
-  const int64_t d = rows.shape()[1];
+  const int64_t n = features.shape()[0];
+  const int64_t d = features.shape()[1];
   const int64_t folds = std::min(n, kFolds);
-  const std::vector<int64_t> order = Random(options_.seed, kFoldStream).permutation(n);
-  // Place p of the order belongs to fold p % folds.
+  const std::vector<int64_t> fold_of = draw_folds(n, folds, options_.seed);
+  Tensor copy;
+  if (svm_) {
+    const Tensor all = prepared(features);
+    return OneClassSvm::left_out_scores(host_view(all, copy), fold_of, folds, options_.svm,
+                                        device_->threads(), progress);
+  }
+  const ConstTensorView rows = host_view(features, copy);
   const auto gather = [&](int64_t fold, bool inside) {
     std::vector<int64_t> images;
-    for (int64_t p = 0; p < n; ++p) {
-      if ((p % folds == fold) == inside) images.push_back(order[static_cast<size_t>(p)]);
+    for (int64_t i = 0; i < n; ++i) {
+      if ((fold_of[static_cast<size_t>(i)] == fold) == inside) images.push_back(i);
     }
-    std::sort(images.begin(), images.end());
     Tensor part(host(), DType::kF32, {static_cast<int64_t>(images.size()), d}, "fold");
     for (size_t i = 0; i < images.size(); ++i)
       std::copy_n(rows.data<float>() + images[i] * d, d, part.data<float>() + static_cast<int64_t>(i) * d);

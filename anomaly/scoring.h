@@ -12,6 +12,7 @@
 //   centers that K-means (kernels/kmeans.h) makes of the training vectors, in place of the vectors themselves
 //   kMahalanobis  the squared length of the whitened x - c (anomaly/whitening.h), the paper's comparison with
 //   whitening
+//   kOneClassSvm  rho - sum_i a_i exp(-gamma |x - x_i|^2) (anomaly/one_class_svm.h), the method oc-svm
 //
 // The first two do not rank alike for k > 1. With `normalize` every vector is first divided by its L2 norm (a
 // zero vector stays zero), so that D = 2 - 2 cos. Scores are f64, the same bits for any device, thread count
@@ -23,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "anomaly/one_class_svm.h"
 #include "anomaly/whitening.h"
 #include "kernels/knn.h"
 #include "kernels/tensor/progress.h"
@@ -30,9 +32,9 @@
 
 namespace panda::anomaly {
 
-enum class ScoreRule : uint8_t { kKnnSumSq, kKnnMean, kCenter, kKmeans, kMahalanobis };
+enum class ScoreRule : uint8_t { kKnnSumSq, kKnnMean, kCenter, kKmeans, kMahalanobis, kOneClassSvm };
 
-/// "knn-sum-sq", "knn-mean", "center", "kmeans", "mahalanobis": what --score takes.
+/// "knn-sum-sq", "knn-mean", "center", "kmeans", "mahalanobis": what --score takes; "oc-svm".
 [[nodiscard]] const char* score_rule_name(ScoreRule rule);
 /// Inverse of score_rule_name; throws InvalidArgument.
 [[nodiscard]] ScoreRule score_rule_from_name(const std::string& name);
@@ -44,6 +46,7 @@ struct ScoreOptions {
   int64_t clusters = 0;             ///< of kKmeans
   uint64_t seed = 0;                ///< of kKmeans: of its start; of the folds that are left out
   WhiteningOptions whitening = {};  ///< of kMahalanobis
+  OneClassSvmOptions svm = {};      ///< of kOneClassSvm
 };
 
 /// Parts of the training images that are left out in turn where leaving out single ones would cost too much
@@ -72,13 +75,18 @@ class FeatureScorer {
 
   /// kNN rules: the training features (normalised if so asked), f32 n,d. kCenter: their mean, f64 1,d.
   /// kKmeans: their centers, f32 clusters,d. kMahalanobis: Whitening::packed.
-  [[nodiscard]] const Tensor& reference() const { return whitening_ ? whitening_->packed() : reference_; }
+  /// kOneClassSvm: OneClassSvm::packed.
+  [[nodiscard]] const Tensor& reference() const {
+    return whitening_ ? whitening_->packed() : svm_ ? svm_->packed() : reference_;
+  }
   [[nodiscard]] const ScoreOptions& options() const { return options_; }
   [[nodiscard]] int64_t feature_width() const {
-    return whitening_ ? whitening_->feature_width() : reference_.shape()[1];
+    return whitening_ ? whitening_->feature_width() : svm_ ? svm_->feature_width() : reference_.shape()[1];
   }
   /// Of kMahalanobis; null otherwise.
   [[nodiscard]] const Whitening* whitening() const { return whitening_ ? &*whitening_ : nullptr; }
+  /// Of kOneClassSvm; null otherwise.
+  [[nodiscard]] const OneClassSvm* svm() const { return svm_ ? &*svm_ : nullptr; }
 
   /// One score per row. features: f32 nq,d, dense, on any device. Reports to `progress` and may be
   /// interrupted between blocks of rows.
@@ -89,11 +97,15 @@ class FeatureScorer {
   /// the fit. features: those given to fit. kNN: k + 1 neighbours are searched and the image itself is
   /// dropped by its index (a copy of it elsewhere in the data is a neighbour like any other). kCenter: x_i -
   /// c_{-i} = n/(n-1) (x_i - c). kMahalanobis: Whitening::leave_one_out_scores where it can. Otherwise, and
-  /// for kKmeans: against a fit on the images outside its fold, one of kFolds that are drawn by the seed.
-  /// Throws InvalidArgument unless n >= k + 1 (kCenter: n >= 2; kKmeans, kMahalanobis: a fold leaves enough
+  /// for kKmeans and kOneClassSvm: against a fit on the images outside its fold, one of kFolds that are drawn
+  /// by the seed. Throws InvalidArgument unless n >= k + 1 (kCenter: n >= 2; the others: a fold leaves enough
   /// for a fit).
   [[nodiscard]] std::vector<double> leave_one_out_scores(const ConstTensorView& features,
                                                          Progress* progress = nullptr) const;
+  /// The features as a scorer of these options sees them (normalised if so asked), f32 n,d on the host.
+  [[nodiscard]] static Tensor host_features(Device& device, const ConstTensorView& features,
+                                            const ScoreOptions& options);
+
   /// Whether n allows leave_one_out_scores.
   [[nodiscard]] static bool can_leave_one_out(int64_t n, const ScoreOptions& options);
   /// Whether leave_one_out_scores of n images leaves out folds and not single images.
@@ -118,6 +130,7 @@ class FeatureScorer {
   Tensor reference_;
   kernels::KnnGallery gallery_;
   std::optional<Whitening> whitening_;
+  std::optional<OneClassSvm> svm_;
 };
 
 }  // namespace panda::anomaly

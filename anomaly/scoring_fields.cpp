@@ -7,9 +7,19 @@ namespace panda::anomaly {
 namespace {
 
 constexpr const char* kLedoitWolf = "ledoit-wolf";
+constexpr const char* kScale = "scale";
 
 std::string shrinkage_text(const WhiteningOptions& options) {
   return options.shrinkage ? field_text(*options.shrinkage) : kLedoitWolf;
+}
+
+/// Whitening::packed and OneClassSvm::packed: two columns beside the features.
+bool is_packed(ScoreRule rule) {
+  return rule == ScoreRule::kMahalanobis || rule == ScoreRule::kOneClassSvm;
+}
+
+std::string gamma_text(const OneClassSvmOptions& options) {
+  return options.gamma ? field_text(*options.gamma) : kScale;
 }
 
 }  // namespace
@@ -22,6 +32,12 @@ void put_score_options(weights::Metadata& fields, const ScoreOptions& options) {
   if (options.rule == ScoreRule::kMahalanobis) {
     fields["option.components"] = std::to_string(options.whitening.components);
     fields["option.shrinkage"] = shrinkage_text(options.whitening);
+  }
+  if (options.rule == ScoreRule::kOneClassSvm) {
+    fields["option.nu"] = field_text(options.svm.nu);
+    fields["option.gamma"] = gamma_text(options.svm);
+    fields["option.tolerance"] = field_text(options.svm.tolerance);
+    fields["option.chosen_by_labels"] = options.svm.chosen_by_labels ? "1" : "0";
   }
 }
 
@@ -39,6 +55,13 @@ ScoreOptions get_score_options(const FittedModelFile& file) {
         options.whitening.shrinkage = file.real_field("option.shrinkage");
       check_whitening(options.whitening);
     }
+    if (options.rule == ScoreRule::kOneClassSvm) {
+      options.svm.nu = file.real_field("option.nu");
+      if (file.text_field("option.gamma") != kScale) options.svm.gamma = file.real_field("option.gamma");
+      options.svm.tolerance = file.real_field("option.tolerance");
+      options.svm.chosen_by_labels = file.flag_field("option.chosen_by_labels");
+      check_one_class_svm(options.svm);
+    }
   } catch (const InvalidArgument& error) {
     throw FormatError(file.source(), error.what());
   }
@@ -53,6 +76,8 @@ const char* reference_kind(ScoreRule rule) {
       return "center";
     case ScoreRule::kMahalanobis:
       return "whitening";
+    case ScoreRule::kOneClassSvm:
+      return "support_vectors";
     case ScoreRule::kKnnSumSq:
     case ScoreRule::kKnnMean:
       break;
@@ -61,14 +86,13 @@ const char* reference_kind(ScoreRule rule) {
 }
 
 Tensor load_reference(const FittedModelFile& file, const std::string& name, ScoreRule rule) {
-  const bool f64 = rule == ScoreRule::kMahalanobis || rule == ScoreRule::kCenter;
+  const bool f64 = is_packed(rule) || rule == ScoreRule::kCenter;
   return file.load(name, f64 ? DType::kF64 : DType::kF32, 2);
 }
 
 void check_reference_width(const FittedModelFile& file, const std::string& name, ScoreRule rule,
                            const Tensor& reference, int64_t feature_width) {
-  // Whitening::packed has two columns more.
-  const int64_t width = reference.shape()[1] - (rule == ScoreRule::kMahalanobis ? 2 : 0);
+  const int64_t width = reference.shape()[1] - (is_packed(rule) ? 2 : 0);
   if (width == feature_width) return;
   throw FormatError(file.source(),
                     text("the ", name, " has ", width, " features, but the network gives ", feature_width));
@@ -81,6 +105,9 @@ std::string score_description(const ScoreOptions& options) {
   } else if (options.rule == ScoreRule::kMahalanobis) {
     if (options.whitening.components > 0) how += text(", ", options.whitening.components, " components");
     how += ", shrinkage " + shrinkage_text(options.whitening);
+  } else if (options.rule == ScoreRule::kOneClassSvm) {
+    how = text("nu=", options.svm.nu, ", gamma=", gamma_text(options.svm),
+               options.svm.chosen_by_labels ? ", chosen by labels" : "");
   } else if (options.rule != ScoreRule::kCenter) {
     how += text(", k=", options.k);
   }

@@ -13,7 +13,7 @@ void put_score_options(weights::Metadata& fields, const ScoreOptions& options);
 /// Throws FormatError.
 [[nodiscard]] ScoreOptions get_score_options(const FittedModelFile& file);
 
-/// "gallery", "center", "centers", "whitening": what FeatureScorer::reference is.
+/// "gallery", "center", "centers", "whitening", "support_vectors": what FeatureScorer::reference is.
 [[nodiscard]] const char* reference_kind(ScoreRule rule);
 /// The tensor `name` as a reference of this rule. Throws FormatError.
 [[nodiscard]] Tensor load_reference(const FittedModelFile& file, const std::string& name, ScoreRule rule);
@@ -21,7 +21,7 @@ void put_score_options(weights::Metadata& fields, const ScoreOptions& options);
 void check_reference_width(const FittedModelFile& file, const std::string& name, ScoreRule rule,
                            const Tensor& reference, int64_t feature_width);
 
-/// "knn-sum-sq, k=2, normalised".
+/// "knn-sum-sq, k=2, normalised"; "nu=0.5, gamma=scale".
 [[nodiscard]] std::string score_description(const ScoreOptions& options);
 
 }  // namespace panda::anomaly

@@ -32,8 +32,8 @@
 namespace panda::anomaly {
 
 struct WhiteningOptions {
-  int64_t components = 0;           ///< 0: all directions
-  std::optional<double> shrinkage;  ///< a; nothing: Ledoit and Wolf's
+  int64_t components = 0;                ///< 0: all directions
+  std::optional<double> shrinkage = {};  ///< a; nothing: Ledoit and Wolf's
 };
 /// Throws InvalidArgument naming the option.
 void check_whitening(const WhiteningOptions& options);

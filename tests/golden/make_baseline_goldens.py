@@ -10,6 +10,12 @@ whitening-tall: 12 images, 5 features; whitening-wide: 6 images, 9 features. Lin
   plain                    with the pseudo-inverse of the sample covariance
   components               squared lengths of sklearn.decomposition.PCA(3, whiten=True).transform
   left-out                 of each image, in the mean and the covariance of the others, shrinkage 0.3 towards the mean variance of all
+svm: 60 images, 7 features, 12 queries, nu n no whole number (rho is not unique where it is); svm-copies: the same with every image twice. "scale" is gamma="scale".
+  features, queries        row after row
+  gamma                    1 / (d var)
+  decision/NU/GAMMA        OneClassSVM.decision_function of the queries, tol=1e-12
+  rho/NU/GAMMA             -intercept_
+  support/NU/GAMMA         the number of support vectors
 
 Needs numpy, scikit-learn. Usage: make_baseline_goldens.py > baseline_goldens.txt
 """
@@ -17,6 +23,7 @@ import numpy as np
 import sklearn
 from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA
+from sklearn.svm import OneClassSVM
 
 SHRINKAGE, COMPONENTS = 0.3, 3
 
@@ -63,6 +70,23 @@ def whitening(name, rng, n, d):
     line(name, "left-out", left_out(x, towards))
 
 
+def svm(name, rng, copies):
+    mixing = rng.standard_normal((7, 7))
+    x, queries = drawn(rng, 60, mixing, np.zeros(7)), drawn(rng, 12, mixing * 1.5, np.zeros(7))
+    x = np.repeat(x, copies, axis=0)
+    line(name, "features", x)
+    line(name, "queries", queries)
+    line(name, "gamma", 1 / (7 * x.var()))
+    for nu in [0.13, 0.57, 0.93, 0.99]:
+        for gamma in ["scale", 2**-7, 0.25, 4.0]:
+            machine = OneClassSVM(nu=nu, gamma=gamma, tol=1e-12).fit(x)
+            line(name, f"decision/{nu:g}/{gamma}", machine.decision_function(queries))
+            line(name, f"rho/{nu:g}/{gamma}", -machine.intercept_)
+            line(name, f"support/{nu:g}/{gamma}", len(machine.support_))
+
+
 print(f"# made by make_baseline_goldens.py with numpy {np.__version__} scikit-learn {sklearn.__version__}")
 whitening("whitening-tall", np.random.default_rng(1), 12, 5)
 whitening("whitening-wide", np.random.default_rng(2), 6, 9)
+svm("svm", np.random.default_rng(3), 1)
+svm("svm-copies", np.random.default_rng(3), 2)
