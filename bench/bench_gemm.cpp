@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -29,18 +30,38 @@ struct Sizes {
   bool transpose_a = false;
   bool transpose_b = false;
 };
-// Squares, the 1x1 convolutions as products, few rows, few columns, transposed operands.
+// Squares, the 1x1 convolutions of ResNet-50 as products at batch 1 and 16, few rows, few columns, transposed
+// operands.
 constexpr Sizes kSizes[] = {
     {256, 256, 256},
     {512, 512, 512},
     {1000, 1000, 1000},
     {1024, 1024, 1024},
     {2048, 2048, 2048},
+    {3136, 64, 64},
     {3136, 64, 256},
     {3136, 256, 64},
+    {3136, 128, 256},
     {784, 512, 128},
+    {784, 128, 512},
+    {784, 256, 512},
     {196, 1024, 256},
     {196, 256, 1024},
+    {196, 512, 1024},
+    {49, 2048, 512},
+    {49, 512, 2048},
+    {50176, 64, 64},
+    {50176, 64, 256},
+    {50176, 256, 64},
+    {50176, 128, 256},
+    {12544, 512, 128},
+    {12544, 128, 512},
+    {12544, 256, 512},
+    {3136, 1024, 256},
+    {3136, 256, 1024},
+    {3136, 512, 1024},
+    {784, 2048, 512},
+    {784, 512, 2048},
     {1, 1000, 2048},
     {4, 1000, 2048},
     {16, 1000, 2048},
@@ -128,11 +149,32 @@ double seconds() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
-double timed(Problem& problem, void (Problem::*multiply)()) {
+/// Seconds that this process's threads, together, have been ready and not running since they began.
+double seconds_waited() {
+  double nanoseconds = 0;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(thread.path() / "schedstat");
+    double ran = 0, waited = 0;
+    if (file >> ran >> waited) nanoseconds += waited;
+  }
+  return nanoseconds * 1e-9;
+}
+
+/// What one call took; `disturbed` if another program had one of the processors for a while, which is no use
+/// where several threads wait for each other. (Waking a thread takes some microseconds in any case.)
+struct Timed {
+  double taken;
+  bool disturbed;
+};
+
+Timed timed(Problem& problem, void (Problem::*multiply)()) {
+  const bool several = device().threads().thread_count() > 1;
+  const double waited = several ? seconds_waited() : 0;
   const double start = seconds();
   (problem.*multiply)();
   benchmark::ClobberMemory();
-  return seconds() - start;
+  const double taken = seconds() - start;
+  return {taken, several && seconds_waited() - waited > 20e-6 + 0.02 * taken};
 }
 
 double median(std::vector<double> values) {
@@ -150,7 +192,8 @@ bool verified(benchmark::State& state, Problem& problem, void (Problem::*multipl
   return false;
 }
 
-/// Ours and theirs in turn, each call timed. Ratios are theirs / ours.
+/// Ours and theirs in turn, each call timed; a pair counts if neither was disturbed. Ratios are theirs /
+/// ours.
 void run(benchmark::State& state, const Sizes& sizes) {
   Problem problem(sizes);
   if (!verified(state, problem, &Problem::ours, "panda")) return;
@@ -158,26 +201,37 @@ void run(benchmark::State& state, const Sizes& sizes) {
 #if defined(PANDA_BENCH_OPENBLAS)
   if (!verified(state, problem, &Problem::openblas, "openblas")) return;
 #endif
+  int64_t disturbed = 0;
   for (auto _ : state) {
-    ours.push_back(timed(problem, &Problem::ours));
-    state.SetIterationTime(ours.back());
+    const Timed our = timed(problem, &Problem::ours);
+    state.SetIterationTime(our.taken);
+    Timed their{our.taken, false};
 #if defined(PANDA_BENCH_OPENBLAS)
-    theirs.push_back(timed(problem, &Problem::openblas));
-    ratios.push_back(theirs.back() / ours.back());
+    their = timed(problem, &Problem::openblas);
 #endif
+    if (our.disturbed || their.disturbed) {
+      ++disturbed;
+      continue;
+    }
+    ours.push_back(our.taken);
+    theirs.push_back(their.taken);
+    ratios.push_back(their.taken / our.taken);
   }
+  state.counters["pairs"] = static_cast<double>(ours.size());
+  state.counters["pairs_disturbed"] = static_cast<double>(disturbed);
+  if (ours.empty()) return;
   const double gflop = 2e-9 * static_cast<double>(sizes.m * sizes.n * sizes.k);
   const double peak = bench::fma_peak_gflops(device().threads().thread_count());
-  state.counters["pairs"] = static_cast<double>(ours.size());
   state.counters["panda_gflops_median"] = gflop / median(ours);
   state.counters["panda_gflops_best"] = gflop / *std::min_element(ours.begin(), ours.end());
   state.counters["peak_percent_best"] = 100 * state.counters["panda_gflops_best"] / peak;
-  if (theirs.empty()) return;
+#if defined(PANDA_BENCH_OPENBLAS)
   state.counters["openblas_gflops_median"] = gflop / median(theirs);
   state.counters["openblas_gflops_best"] = gflop / *std::min_element(theirs.begin(), theirs.end());
   state.counters["ratio_median_of_pairs"] = median(ratios);
   state.counters["ratio_of_best"] =
       state.counters["panda_gflops_best"] / state.counters["openblas_gflops_best"];
+#endif
 }
 
 /// "Intel(R) Xeon(R) Processor", and family, model and caches, for the result file.

@@ -1,10 +1,10 @@
-// K-means on one device, run on demand: the half of bench/peers/kmeans_peers.py that is ours, driven by lines
-// on standard input so that our runs and the peers' alternate.
+// K-means on one device, run on demand: the half of bench/peers/kmeans_peers.py and kmeans_cuda_torch.py that
+// is ours, driven by lines on standard input so that our runs and the peers' alternate.
 //   bench_kmeans [--device=cpu]
-//     points FILE.npy
+//     points FILE.npy      they stay in the device's memory
 //     start FILE.npy       the centers to start from
-//     run ITERATIONS       answers with wall and processor seconds, updates made, inertia, and whether it
-//     converged write C.npy L.npy    centers and labels of the last run
+//     run ITERATIONS       answers with wall and processor seconds, updates made, inertia, whether converged
+//     write C.npy L.npy    centers and labels of the last run
 // Every command is answered by one line; the first line describes the device.
 #include <iomanip>
 #include <iostream>
@@ -39,6 +39,7 @@ class Server {
       kernels::KmeansMinibatchOptions learning;
       if (command == "points" && std::cin >> path) {
         points_ = weights::read_npy(path);
+        if (!device_->host_accessible()) points_ = clone_to(points_, *device_, "points");
         answer("ok");
       } else if (command == "start" && std::cin >> path) {
         start_ = weights::read_npy(path);

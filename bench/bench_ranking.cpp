@@ -1,6 +1,6 @@
 // Pixel metrics and the sort below them on one device, run on demand: the half of
-// bench/peers/ranking_peers.py that is ours, driven by lines on standard input so that our runs and the
-// peers' alternate.
+// bench/peers/ranking_peers.py and ranking_cuda_torch.py that is ours, driven by lines on standard input so
+// that our runs and the peers' alternate.
 //   bench_ranking [--device=cpu]
 //     maps SCORES.npy MASKS.npy    f32 and u8 maps,height,width
 //     rank        answers with wall and processor seconds of all, the same of its end (sorting and the walk,
@@ -76,6 +76,7 @@ class Server {
     const int64_t n = scores_.numel();
     Tensor keys(*device_, DType::kI32, {n}, "keys");
     device_->copy_from_host(keys.view().raw(), scores_.view().raw(), keys.bytes());
+    device_->synchronize();
     const Clocks start = Clocks::now();
     kernels::sort_descending(*device_, {keys});
     device_->synchronize();

@@ -2,67 +2,132 @@
 #include "kernels/kmeans.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
 #include "kernels/checks.h"
+#include "kernels/kmeans_bounds.h"
 #include "kernels/kmeans_points.h"
 #include "kernels/knn.h"
 
 namespace panda::kernels {
 
+namespace {
+
+/// What both sums ask of their points and of the lists.
+void check_members(const OperandCheck& check, const char* kernel, const ConstTensorView& points,
+                   const ConstTensorView& weights, std::span<const int64_t> members,
+                   std::span<const int64_t> offsets, const TensorView& sums, int64_t k) {
+  const int64_t n = points.shape()[0];
+  if (weights.present()) {
+    check.shape("weights", weights, {n});
+    check.no_overlap("sums", sums, "weights", weights);
+  }
+  check.no_overlap("sums", sums, "points", points);
+  const auto count = static_cast<int64_t>(members.size());
+  PANDA_CHECK(static_cast<int64_t>(offsets.size()) == k + 1, kernel, ": ", offsets.size(), " offsets for ", k,
+              " clusters, expected ", k + 1);
+  PANDA_CHECK(offsets.front() == 0 && offsets.back() == count, kernel, ": offsets run from ", offsets.front(),
+              " to ", offsets.back(), ", expected from 0 to ", count);
+  for (size_t j = 0; j + 1 < offsets.size(); ++j) {
+    PANDA_CHECK(offsets[j] <= offsets[j + 1], kernel, ": cluster ", j, " from offset ", offsets[j], " to ",
+                offsets[j + 1], ", expected rising offsets");
+  }
+  for (const int64_t member : members) {
+    PANDA_CHECK(member >= 0 && member < n, kernel, ": member ", member, ", expected 0 <= member < ", n);
+  }
+}
+
+}  // namespace
+
 void kmeans_accumulate(Device& device, const KmeansAccumulateArgs& args) {
-  const OperandCheck check("kmeans_accumulate", device);
+  const char* const kernel = "kmeans_accumulate";
+  const OperandCheck check(kernel, device);
   check.present("points", args.points, 2);
   check.dense("points", args.points);
   check.present("sums", args.sums, 2, {DType::kF64});
-  const int64_t n = args.points.shape()[0];
   const int64_t k = args.sums.shape()[0];
   check.shape("sums", args.sums, {k, args.points.shape()[1]}, {DType::kF64});
-  if (args.weights.present()) {
-    check.shape("weights", args.weights, {n});
-    check.no_overlap("sums", args.sums, "weights", args.weights);
-  }
-  check.no_overlap("sums", args.sums, "points", args.points);
-  const auto count = static_cast<int64_t>(args.members.size());
-  PANDA_CHECK(static_cast<int64_t>(args.offsets.size()) == k + 1, "kmeans_accumulate: ", args.offsets.size(),
-              " offsets for ", k, " clusters, expected ", k + 1);
-  PANDA_CHECK(args.offsets.front() == 0 && args.offsets.back() == count,
-              "kmeans_accumulate: offsets run from ", args.offsets.front(), " to ", args.offsets.back(),
-              ", expected from 0 to ", count);
-  for (size_t j = 0; j + 1 < args.offsets.size(); ++j) {
-    PANDA_CHECK(args.offsets[j] <= args.offsets[j + 1], "kmeans_accumulate: cluster ", j, " from offset ",
-                args.offsets[j], " to ", args.offsets[j + 1], ", expected rising offsets");
-  }
-  for (const int64_t member : args.members) {
-    PANDA_CHECK(member >= 0 && member < n, "kmeans_accumulate: member ", member, ", expected 0 <= member < ",
-                n);
-  }
-  if (count == 0 || args.sums.numel() == 0) return;
-  launch("kmeans_accumulate", device.kernels().kmeans_accumulate, device, args);
+  check_members(check, kernel, args.points, args.weights, args.members, args.offsets, args.sums, k);
+  if (args.members.empty() || args.sums.numel() == 0) return;
+  launch(kernel, device.kernels().kmeans_accumulate, device, args);
 }
+
+void kmeans_accumulate_exact(Device& device, const KmeansAccumulateExactArgs& args) {
+  const char* const kernel = "kmeans_accumulate_exact";
+  const OperandCheck check(kernel, device);
+  check.present("points", args.points, 2);
+  check.dense("points", args.points);
+  check.present("sums", args.sums, 3, {DType::kF64});
+  const int64_t k = args.sums.shape()[1];
+  const int64_t d = args.points.shape()[1];
+  check.shape("sums", args.sums, {2, k, d}, {DType::kF64});
+  check.shape("grid", args.grid, {2, d}, {DType::kF64});
+  check.no_overlap("sums", args.sums, "grid", args.grid);
+  check_members(check, kernel, args.points, args.weights, args.members, args.offsets, args.sums, k);
+  if (args.members.empty() || args.sums.numel() == 0) return;
+  launch(kernel, device.kernels().kmeans_accumulate_exact, device, args);
+}
+
+Tensor kmeans_grid(std::span<const float> largest, double largest_weight, int64_t n) {
+  constexpr int64_t kMostPoints = int64_t{1} << 40;
+  PANDA_CHECK(n <= kMostPoints, "kmeans: ", n, " points, expected at most ", kMostPoints);
+  // 2^b points of at most 2^e fit 53 bits in units of 2^(e + b - 52), and v + grid does not leave
+  // [2^52, 2^53] units with |v| <= 2^51 of them. What is left of v is half a unit at most.
+  const int b =
+      std::max(1, static_cast<int>(std::bit_width(static_cast<uint64_t>(std::max<int64_t>(n, 1) - 1))));
+  constexpr int kLeastExponent = -300;  // of the smallest positive products
+  const auto d = static_cast<int64_t>(largest.size());
+  Tensor grid(host(), DType::kF64, {2, d}, "grid of sums");
+  for (int64_t c = 0; c < d; ++c) {
+    int e = kLeastExponent;
+    const double product = double{largest[static_cast<size_t>(c)]} * largest_weight;
+    if (product > 0) static_cast<void>(std::frexp(product, &e));  // product < 2^e
+    const int unit = std::max(e, kLeastExponent) + b - 52;
+    grid.data<double>()[c] = std::ldexp(1.5, unit + 52);
+    grid.data<double>()[d + c] = std::ldexp(1.5, (unit - 1 + b - 52) + 52);
+  }
+  return grid;
+}
+
+namespace {
+
+/// offsets[j + 1]: points of cluster j. Becomes their running sum.
+void run_offsets(std::vector<int64_t>& offsets) {
+  for (size_t j = 1; j < offsets.size(); ++j) offsets[j] += offsets[j - 1];
+}
+
+}  // namespace
 
 ClusterMembers::ClusterMembers(const int64_t* labels, int64_t count, int64_t k)
     : members(static_cast<size_t>(count)), offsets(static_cast<size_t>(k + 1), 0) {
   for (int64_t i = 0; i < count; ++i) ++offsets[static_cast<size_t>(labels[i]) + 1];
-  for (size_t j = 1; j < offsets.size(); ++j) offsets[j] += offsets[j - 1];
+  run_offsets(offsets);
   std::vector<int64_t> next(offsets.begin(), offsets.end() - 1);
   for (int64_t i = 0; i < count; ++i)
     members[static_cast<size_t>(next[static_cast<size_t>(labels[i])]++)] = i;
 }
 
-double largest_movement(const Tensor& from, const Tensor& to) {
+ClusterMembers::ClusterMembers(const std::vector<int64_t>& points, const std::vector<int64_t>& labels,
+                               int64_t k)
+    : ClusterMembers(labels.data(), static_cast<int64_t>(labels.size()), k) {
+  for (int64_t& member : members) member = points[static_cast<size_t>(member)];
+}
+
+std::vector<double> center_movements(const Tensor& from, const Tensor& to) {
   const int64_t d = from.shape()[1];
-  double largest = 0;
-  for (int64_t j = 0; j < from.shape()[0]; ++j) {
+  std::vector<double> movements(static_cast<size_t>(from.shape()[0]));
+  const float* x = from.data<float>();
+  const float* y = to.data<float>();
+  for (double& movement : movements) {
     double sum = 0;
-    for (int64_t i = j * d; i < (j + 1) * d; ++i) {
-      const double difference = double{to.data<float>()[i]} - double{from.data<float>()[i]};
-      sum += difference * difference;
-    }
-    largest = std::max(largest, sum);
+    for (int64_t i = 0; i < d; ++i) sum += (double{y[i]} - double{x[i]}) * (double{y[i]} - double{x[i]});
+    movement = std::sqrt(sum);
+    x += d;
+    y += d;
   }
-  return std::sqrt(largest);
+  return movements;
 }
 
 void check_initial_centers(const ConstTensorView& centers, int64_t k, int64_t d) {
@@ -86,25 +151,43 @@ class Lloyd {
         progress_(progress),
         labels_(host(), DType::kI64, {points.n()}, "labels"),
         distances_(static_cast<size_t>(points.n())),
-        sums_(device, DType::kF64, {options.k, points.d()}, "cluster sums"),
-        zeros_(host(), DType::kF64, sums_.shape(), "cluster sums") {
-    std::fill_n(zeros_.data<double>(), zeros_.numel(), 0.0);
+        bounds_(points.n()),
+        counts_(static_cast<size_t>(options.k), 0),
+        grid_(clone_to(grid_of(points), device, "grid of sums")),
+        sums_(clone_to(zeros(options.k, points.d()), device, "cluster sums")) {
+    std::fill_n(labels_.data<int64_t>(), points.n(), kNone);
   }
 
   KmeansResult run(Tensor centers);
 
  private:
+  static constexpr int64_t kNone = -1;  ///< the label of a point that was not searched yet
+
+  static Tensor grid_of(PointReader& points);
+  static Tensor zeros(int64_t k, int64_t d);
+
   /// Labels of these centers, the sums of what they label, and if `measured` distances. They matter for the
   /// last centers and for empty clusters alone, and without them an assignment is faster.
   void assign(const Tensor& centers, bool measured);
+  /// Labels of a part whose distances are not asked for, or are measured when the labels are there.
+  void assign_bounded(const KnnNearestSearch& search, const ConstTensorView& part, int64_t begin,
+                      bool measured);
   /// Distances of these centers, if their assignment did not measure them.
   void measure(const Tensor& centers);
-  void accumulate(const ConstTensorView& part, int64_t begin);
+  /// Moves points (rows of `part`, the first one point `begin`) whose labels were `before` from sum to sum.
+  void exchange(const ConstTensorView& part, int64_t begin, const std::vector<int64_t>& before);
+  void add(const ConstTensorView& part, const ConstTensorView& weights, const ClusterMembers& clusters,
+           bool subtract);
   [[nodiscard]] KnnGallery gallery_of(const Tensor& centers) const {
     return KnnGallery(device_, device_.host_accessible() ? centers : clone_to(centers, device_, "centers"));
   }
+  /// What keeps bounds for the parts; null on a device that does not.
+  [[nodiscard]] std::unique_ptr<const KnnNearestSearch> bounded_search(const KnnGallery& gallery) const {
+    return gallery.index() == nullptr ? nullptr : gallery.index()->nearest_search(points_.n());
+  }
   /// Gives points to empty clusters; returns to how many.
   int64_t reseed_empty(const Tensor& centers);
+  void relabel(int64_t point, int64_t label);
   [[nodiscard]] std::vector<double> cluster_weights() const;
   /// The next centers.
   [[nodiscard]] Tensor update(const Tensor& centers) const;
@@ -116,62 +199,131 @@ class Lloyd {
   Progress* progress_;
   Tensor labels_;
   std::vector<double> distances_;
+  KmeansBounds bounds_;
+  std::vector<int64_t> counts_;  ///< per cluster, of points of positive weight
+  Tensor grid_;
   Tensor sums_;
-  Tensor zeros_;
   bool measured_ = false;
   int64_t passes_ = 0;
 };
 
+Tensor Lloyd::grid_of(PointReader& points) {
+  double largest_weight = points.weights().present() ? 0 : 1;
+  for (int64_t i = 0; points.weights().present() && i < points.n(); ++i)
+    largest_weight = std::max(largest_weight, points.weight(i));
+  return kmeans_grid(points.survey(), largest_weight, points.n());
+}
+
+Tensor Lloyd::zeros(int64_t k, int64_t d) {
+  Tensor zeros(host(), DType::kF64, {2, k, d}, "cluster sums");
+  std::fill_n(zeros.data<double>(), zeros.numel(), 0.0);
+  return zeros;
+}
+
 void Lloyd::assign(const Tensor& centers, bool measured) {
   const KnnGallery gallery = gallery_of(centers);
-  copy(zeros_, sums_);
+  const std::unique_ptr<const KnnNearestSearch> search = bounded_search(gallery);
   const int64_t n = points_.n();
+  std::vector<int64_t> before;
   points_.for_each_part(options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t end) {
-    points_.nearest(part, gallery, labels_.data<int64_t>() + begin,
-                    measured ? distances_.data() + begin : nullptr);
-    accumulate(part, begin);
+    int64_t* const labels = labels_.data<int64_t>();
+    before.assign(labels + begin, labels + end);
+    if (search != nullptr) {
+      assign_bounded(*search, part, begin, measured);
+    } else {
+      points_.nearest(part, gallery, labels + begin, measured ? distances_.data() + begin : nullptr);
+    }
+    exchange(part, begin, before);
     report_progress(progress_, "k-means", passes_ * n + end, (options_.iterations + 1) * n);
   });
   ++passes_;
   measured_ = measured;
 }
 
+void Lloyd::assign_bounded(const KnnNearestSearch& search, const ConstTensorView& part, int64_t begin,
+                           bool measured) {
+  int64_t* const labels = labels_.data<int64_t>() + begin;
+  search.search({.queries = part,
+                 .rows = bounds_.open(begin, begin + part.shape()[0], labels),
+                 .indices = labels,
+                 .within = bounds_.within() + begin,
+                 .beyond = bounds_.beyond() + begin});
+  if (measured) search.measure(part, labels, distances_.data() + begin);
+}
+
 void Lloyd::measure(const Tensor& centers) {
   if (measured_) return;
   const KnnGallery gallery = gallery_of(centers);
+  const std::unique_ptr<const KnnNearestSearch> search = bounded_search(gallery);
   points_.for_each_part(options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t) {
-    points_.nearest(part, gallery, labels_.data<int64_t>() + begin, distances_.data() + begin);
+    int64_t* const labels = labels_.data<int64_t>() + begin;
+    double* const distances = distances_.data() + begin;
+    if (search != nullptr) {
+      search->measure(part, labels, distances);
+    } else {
+      points_.nearest(part, gallery, labels, distances);
+    }
     check_interrupt();
   });
   measured_ = true;
 }
 
-void Lloyd::accumulate(const ConstTensorView& part, int64_t begin) {
-  const int64_t count = part.shape()[0];
-  const ClusterMembers clusters(labels_.data<int64_t>() + begin, count, options_.k);
+void Lloyd::exchange(const ConstTensorView& part, int64_t begin, const std::vector<int64_t>& before) {
+  const int64_t* const labels = labels_.data<int64_t>() + begin;
+  std::vector<int64_t> leaving;
+  std::vector<int64_t> left;
+  std::vector<int64_t> coming;
+  std::vector<int64_t> joined;
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (labels[i] == before[i]) continue;
+    const auto row = static_cast<int64_t>(i);
+    const int64_t heavy = points_.weight(begin + row) > 0 ? 1 : 0;
+    if (before[i] != kNone) {
+      leaving.push_back(row);
+      left.push_back(before[i]);
+      counts_[static_cast<size_t>(before[i])] -= heavy;
+    }
+    coming.push_back(row);
+    joined.push_back(labels[i]);
+    counts_[static_cast<size_t>(labels[i])] += heavy;
+  }
+  if (coming.empty()) return;
   Tensor weights;
   ConstTensorView view = points_.weights();
   if (view.present()) {
-    view = view.rows(begin, begin + count);
+    view = view.rows(begin, begin + part.shape()[0]);
     if (!device_.host_accessible()) view = weights = clone_to(view, device_, "weights");
   }
-  kmeans_accumulate(device_, {part, view, clusters.members, clusters.offsets, sums_});
+  add(part, view, ClusterMembers(leaving, left, options_.k), true);
+  add(part, view, ClusterMembers(coming, joined, options_.k), false);
+}
+
+void Lloyd::add(const ConstTensorView& part, const ConstTensorView& weights, const ClusterMembers& clusters,
+                bool subtract) {
+  kmeans_accumulate_exact(device_,
+                          {part, weights, clusters.members, clusters.offsets, grid_, subtract, sums_});
 }
 
 std::vector<double> Lloyd::cluster_weights() const {
-  std::vector<double> weights(static_cast<size_t>(options_.k), 0.0);
+  std::vector<double> weights(counts_.begin(), counts_.end());
+  if (!points_.weights().present()) return weights;
+  std::fill(weights.begin(), weights.end(), 0.0);
   const int64_t* labels = labels_.data<int64_t>();
   for (int64_t i = 0; i < points_.n(); ++i) weights[static_cast<size_t>(labels[i])] += points_.weight(i);
   return weights;
 }
 
+void Lloyd::relabel(int64_t point, int64_t label) {
+  int64_t& now = labels_.data<int64_t>()[point];
+  const std::vector<int64_t> before = {now};
+  now = label;
+  const Tensor row = points_.point(point);
+  exchange(device_.host_accessible() ? row : clone_to(row, device_, "point"), point, before);
+  bounds_.forget(point);
+}
+
 int64_t Lloyd::reseed_empty(const Tensor& centers) {
-  std::vector<int64_t> counts(static_cast<size_t>(options_.k), 0);  // of points of positive weight
-  int64_t* labels = labels_.data<int64_t>();
-  for (int64_t i = 0; i < points_.n(); ++i) {
-    if (points_.weight(i) > 0) ++counts[static_cast<size_t>(labels[i])];
-  }
-  if (std::find(counts.begin(), counts.end(), 0) == counts.end()) return 0;
+  if (std::find(counts_.begin(), counts_.end(), 0) == counts_.end()) return 0;
   measure(centers);
 
   std::vector<int64_t> farthest;
@@ -186,26 +338,16 @@ int64_t Lloyd::reseed_empty(const Tensor& centers) {
   std::make_heap(farthest.begin(), farthest.end(), nearer);
   int64_t reseeded = 0;
   for (int64_t j = 0; j < options_.k; ++j) {
-    if (counts[static_cast<size_t>(j)] > 0) continue;
+    if (counts_[static_cast<size_t>(j)] > 0) continue;
     while (!farthest.empty()) {
       std::pop_heap(farthest.begin(), farthest.end(), nearer);
       const int64_t point = farthest.back();
       farthest.pop_back();
-      int64_t& left = counts[static_cast<size_t>(labels[point])];
-      if (left <= 1) continue;
-      --left;
-      labels[point] = j;
-      counts[static_cast<size_t>(j)] = 1;
+      if (counts_[static_cast<size_t>(labels_.data<int64_t>()[point])] <= 1) continue;
+      relabel(point, j);
       ++reseeded;
       break;
     }
-  }
-  if (reseeded > 0) {  // rare: the sums once more, in the same order
-    copy(zeros_, sums_);
-    points_.for_each_part(options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t) {
-      accumulate(part, begin);
-      check_interrupt();
-    });
   }
   return reseeded;
 }
@@ -215,11 +357,13 @@ Tensor Lloyd::update(const Tensor& centers) const {
   const Tensor sums = device_.host_accessible() ? sums_ : clone_to(sums_, host(), "cluster sums");
   Tensor next = clone_to(centers, host(), "centers");
   const int64_t d = points_.d();
+  const double* const coarse = sums.data<double>();
+  const double* const fine = coarse + options_.k * d;
   for (int64_t j = 0; j < options_.k; ++j) {
     const double weight = weights[static_cast<size_t>(j)];
     if (weight == 0) continue;
     for (int64_t i = j * d; i < (j + 1) * d; ++i)
-      next.data<float>()[i] = static_cast<float>(sums.data<double>()[i] / weight);
+      next.data<float>()[i] = static_cast<float>((coarse[i] + fine[i]) / weight);
   }
   return next;
 }
@@ -236,12 +380,15 @@ KmeansResult Lloyd::run(Tensor centers) {
   while (result.iterations < options_.iterations && !result.converged) {
     result.reseeded += reseed_empty(centers);
     Tensor next = update(centers);
-    result.movement = largest_movement(centers, next);
+    const std::vector<double> movements = center_movements(centers, next);
+    result.movement = std::ranges::max(movements);
     result.converged = result.movement <= options_.tolerance;
     ++result.iterations;
     centers = std::move(next);
     // Labels are those of the centers that are returned; of centers that stayed they are there.
-    if (result.movement > 0) assign(centers, result.converged || result.iterations == options_.iterations);
+    if (result.movement == 0) continue;
+    bounds_.move(movements);
+    assign(centers, result.converged || result.iterations == options_.iterations);
   }
   measure(centers);
   result.centers = std::move(centers);

@@ -2,12 +2,17 @@
 //
 //   label_i  = the first center in the order of (D(x_i, c_j), j), D the squared L2 distance of kernels/knn.h
 //   inertia  = sum_i w_i D(x_i, c_{label_i})                   in f64, i rising
-//   c_j      = (sum_i w_i x_i) / (sum_i w_i) over label_i = j  in f64, i rising; rounded once to f32
+//   c_j      = (sum_i w_i x_i) / (sum_i w_i) over label_i = j  the former exact (below), rounded to f32
 //
-// Assignment is the certified exact search of kernels/knn.h with k = 1, and each component of a sum is one
-// chain of f64 additions in rising order of points (w_i x_i is exact in f64). So centers, labels and inertia
-// have the same bits for any device, instruction set, thread count, and any cut of the points into parts:
-// points that are read from a file in parts give what they would give in memory.
+// Assignment is the certified exact search of kernels/knn.h with k = 1, and sums are taken so that no
+// addition rounds: they do not depend on an order, and a point that changes its cluster is taken from one sum
+// and added to another. So centers, labels and inertia have the same bits for any device, instruction set,
+// thread count, and any cut of the points into parts: points that are read from a file in parts give what
+// they would give in memory.
+//
+// Most points keep their label from one update to the next. Where the device's search says how far the second
+// center is at least, a point is searched again only when the centers may have moved too much since (Hamerly
+// 2010, "Making k-means even faster"); it changes no bit.
 #pragma once
 
 #include <functional>
@@ -31,6 +36,29 @@ struct KmeansAccumulateArgs {
   TensorView sums;
 };
 void kmeans_accumulate(Device& device, const KmeansAccumulateArgs& args);
+
+/// Sums that do not round. v = w_i x_i is exact in f64; of each column, with the two numbers of `grid`,
+///   coarse = (v + grid[0]) - grid[0], fine = ((v - coarse) + grid[1]) - grid[1]
+/// round v to a multiple of a unit, and what is left to one of a smaller unit. sums[0,j,:] += coarse and
+/// sums[1,j,:] += fine (-= if `subtract`) over members[offsets[j]] .. members[offsets[j + 1] - 1]. With
+/// kmeans_grid's units every such sum of up to n points fits the 53 bits of f64.
+/// points, weights, members, offsets: as above · grid: f64 2,d, dense · sums: f64 2,k,d, dense, added to.
+struct KmeansAccumulateExactArgs {
+  ConstTensorView points;
+  ConstTensorView weights;
+  std::span<const int64_t> members;
+  std::span<const int64_t> offsets;
+  ConstTensorView grid;
+  bool subtract = false;
+  TensorView sums;
+};
+void kmeans_accumulate_exact(Device& device, const KmeansAccumulateExactArgs& args);
+
+/// For sums of at most n points, column c of them not above largest[c] and weights not above
+/// `largest_weight`: f64 2,d on the host. The smaller unit is 2^(2 b - 105) of the column's largest product,
+/// rounded up to a power of two, b = max(1, ceil(log2 n)): what is nearer to 0 than 2^(2 b - 82) of it is
+/// rounded. Throws InvalidArgument for n > 2^40.
+[[nodiscard]] Tensor kmeans_grid(std::span<const float> largest, double largest_weight, int64_t n);
 
 enum class KmeansStart : uint8_t { kPlusPlus, kRandom };
 /// "kmeans++", "random": what --init takes.
@@ -89,7 +117,8 @@ struct KmeansResult {
 /// center (the lower index first among equals), of those of positive weight whose cluster keeps another one.
 /// Points on their centers are not taken: with fewer different points than k, centers stay where they are.
 ///
-/// Memory beside the points' part: 24 bytes per point (36 while k-means++ chooses), and 20 k d. Throws
+/// Points are read once more than they are met by centers. Memory beside the points' part: 32 bytes per point
+/// (36 while k-means++ chooses), and 28 k d. Throws
 /// InvalidArgument for k > n (with weights: points of positive weight), a weight that is negative or not
 /// finite, and a point that is not finite, naming it. Reports to `progress` and may be interrupted between
 /// parts.

@@ -306,7 +306,7 @@ bool Learner::pass() {
       return true;
     }
   }
-  result_.movement = largest_movement(before, result_.centers);
+  result_.movement = std::ranges::max(center_movements(before, result_.centers));
   if (result_.movement <= options_.tolerance && result_.reseeded == reseeded_before) {
     result_.stop = KmeansStop::kMovement;
     return true;

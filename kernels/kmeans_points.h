@@ -1,5 +1,5 @@
-// What kmeans.cpp, kmeans_minibatch.cpp and kmeans_start.cpp share: the points, in parts and on the device,
-// and steps of an update.
+// What kmeans.cpp, kmeans_minibatch.cpp and kmeans_start.cpp share: the points, in parts and on the device
+// (kmeans_points.cpp), and steps of an update.
 #pragma once
 
 #include <algorithm>
@@ -33,11 +33,13 @@ class PointReader {
     return points_.weights.present() ? double{points_.weights.data<float>()[i]} : 1.0;
   }
 
+  using Visit = std::function<void(const ConstTensorView& part, int64_t begin, int64_t end)>;
   /// Calls `visit(part, begin, end)` for rows [begin, end) after rows, on the device, in parts that are short
   /// enough for a report when each point meets k centers. The first time that a point is seen it is checked:
   /// InvalidArgument if it is not finite.
-  void for_each_part(
-      int64_t k, const std::function<void(const ConstTensorView& part, int64_t begin, int64_t end)>& visit);
+  void for_each_part(int64_t k, const Visit& visit);
+  /// The largest size of each column; all points are checked.
+  [[nodiscard]] std::vector<float> survey();
 
   /// One point, f32 1,d on the host.
   [[nodiscard]] Tensor point(int64_t i);
@@ -55,6 +57,7 @@ class PointReader {
     const int64_t piece = points_.piece_rows > 0 ? points_.piece_rows : n();
     return std::min(n(), (i / piece + 1) * piece);
   }
+  void for_each_read(int64_t k, const Visit& visit);
   void check_part(const ConstTensorView& part, int64_t begin, int64_t end) const;
   void check_finite(const ConstTensorView& part, int64_t begin) const;
 
@@ -63,16 +66,19 @@ class PointReader {
   int64_t checked_ = 0;
 };
 
-/// A counting sort of some points by their labels: kmeans_accumulate's members and offsets.
+/// A counting sort of points by their labels: kmeans_accumulate's members and offsets.
 struct ClusterMembers {
   std::vector<int64_t> members;
   std::vector<int64_t> offsets;
 
+  /// Points 0 .. count - 1.
   ClusterMembers(const int64_t* labels, int64_t count, int64_t k);
+  /// The points of a list, labels[m] the m-th's.
+  ClusterMembers(const std::vector<int64_t>& points, const std::vector<int64_t>& labels, int64_t k);
 };
 
-/// The farthest that a center moved: Euclidean, in f64.
-[[nodiscard]] double largest_movement(const Tensor& from, const Tensor& to);
+/// How far each center moved: Euclidean, in f64.
+[[nodiscard]] std::vector<double> center_movements(const Tensor& from, const Tensor& to);
 
 /// i with probability masses[i] / sum: the first whose running sum (i rising, f64) passes a uniform number;
 /// -1, and no number is drawn, if all masses are 0. `running`: overwritten.

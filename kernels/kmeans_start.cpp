@@ -1,21 +1,16 @@
-// The points in parts, and where K-means starts.
+// Where K-means starts.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "kernels/kmeans_points.h"
 #include "kernels/tensor/checked_math.h"
-#include "kernels/tensor/finite.h"
 #include "kernels/tensor/random.h"
 
 namespace panda::kernels {
 
 namespace {
 
-/// Multiply-adds between two reports of progress, at which the work may be interrupted: about a second on one
-/// core.
-constexpr int64_t kWorkPerReport = 30'000'000'000;
 /// Points to be measured are put together where they are no more than one of so many, this much at a time: it
 /// stays in a core's second-level cache until it is measured.
 constexpr int64_t kGatherShare = 2;
@@ -25,104 +20,6 @@ constexpr uint64_t kRandomStream = 0x6b6d0001;
 constexpr uint64_t kPlusPlusStream = 0x6b6d0002;
 
 }  // namespace
-
-void PointReader::for_each_part(
-    int64_t k, const std::function<void(const ConstTensorView& part, int64_t begin, int64_t end)>& visit) {
-  const int64_t by_memory = points_.part_bytes / (4 * d());
-  const int64_t by_work = kWorkPerReport / std::max<int64_t>(checked_mul(k, d()), 1);
-  const int64_t step = std::max<int64_t>(std::min(by_memory, by_work), 1);
-  for (int64_t begin = 0, end = 0; begin < n(); begin = end) {
-    end = std::min(begin + step, end_of_piece(begin));
-    Tensor owner;
-    ConstTensorView part = points_.read(begin, end, owner);
-    check_part(part, begin, end);
-    if (end > checked_) {
-      check_finite(part, begin);
-      checked_ = end;
-    }
-    Tensor on_device;
-    if (!device_.host_accessible() && &part.device() != &device_)
-      part = on_device = clone_to(part, device_, "points");
-    visit(part, begin, end);
-  }
-}
-
-void PointReader::check_part(const ConstTensorView& part, int64_t begin, int64_t end) const {
-  PANDA_CHECK(part.present() && part.dtype() == DType::kF32 && part.shape() == Shape({end - begin, d()}),
-              "kmeans: points ", begin, " to ", end, " are read as ",
-              part.present() ? part.to_string() : std::string("nothing"), ", expected f32 ", end - begin, "x",
-              d());
-}
-
-void PointReader::check_finite(const ConstTensorView& part, int64_t begin) const {
-  Tensor copy;
-  const bool readable = part.device().host_accessible();
-  if (!readable) copy = clone_to(part, host(), "points");
-  const float* x = readable ? part.data<float>() : copy.data<float>();
-  const int64_t count = part.numel();
-  if (all_finite(x, count)) return;
-  for (int64_t i = 0; i < count; ++i) {
-    PANDA_CHECK(std::isfinite(x[i]), "kmeans: point ", begin + i / d(), " holds ", x[i], " at component ",
-                i % d(), ", expected finite numbers");
-  }
-}
-
-Tensor PointReader::point(int64_t i) {
-  Tensor row(host(), DType::kF32, {1, d()}, "point");
-  read(i, i + 1, row);
-  return row;
-}
-
-void PointReader::read(int64_t begin, int64_t end, const TensorView& rows) {
-  for (int64_t from = begin, to = 0; from < end; from = to) {
-    to = std::min(end, end_of_piece(from));
-    Tensor owner;
-    const ConstTensorView part = points_.read(from, to, owner);
-    check_part(part, from, to);
-    copy(part, rows.rows(from - begin, to - begin));
-  }
-  check_finite(rows, begin);
-}
-
-ConstTensorView PointReader::read_weights(int64_t begin, int64_t end, Tensor& owner) const {
-  ConstTensorView part;
-  if (points_.read_weights) {
-    part = points_.read_weights(begin, end, owner);
-    PANDA_CHECK(part.present() && part.dtype() == DType::kF32 && part.shape() == Shape({end - begin}),
-                "kmeans: weights ", begin, " to ", end, " are read as ",
-                part.present() ? part.to_string() : std::string("nothing"), ", expected f32 ", end - begin);
-  } else if (points_.weights.present()) {
-    part = points_.weights.rows(begin, end);
-  } else {
-    return part;
-  }
-  for (int64_t i = begin; i < end; ++i) check_weight(i, part.data<float>()[i - begin]);
-  return part;
-}
-
-void PointReader::nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels,
-                          double* distances) {
-  const Shape shape{part.shape()[0], 1};
-  const TensorView host_indices(labels, DType::kI64, shape, host());
-  const TensorView host_distances =
-      distances == nullptr ? TensorView() : TensorView(distances, DType::kF64, shape, host());
-  if (device_.host_accessible()) {
-    knn_gallery_search(
-        device_,
-        {.queries = part, .gallery = &gallery, .k = 1, .distances = host_distances, .indices = host_indices});
-    return;
-  }
-  Tensor d;
-  if (distances != nullptr) d = Tensor(device_, DType::kF64, shape, "knn distances");
-  const Tensor i(device_, DType::kI64, shape, "knn indices");
-  knn_gallery_search(device_, {.queries = part,
-                               .gallery = &gallery,
-                               .k = 1,
-                               .distances = d.present() ? d.view() : TensorView(),
-                               .indices = i});
-  if (d.present()) copy(d, host_distances);
-  copy(i, host_indices);
-}
 
 int64_t draw_by_mass(const std::vector<double>& masses, std::vector<double>& running, Random& random) {
   running.resize(masses.size());

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,30 @@ struct KnnSearchArgs {
 };
 void knn_search(Device& device, const KnnSearchArgs& args);
 
+/// queries: f32 nq,d, dense · rows: which of them are searched, rising · indices: of each such row r the
+/// nearest gallery vector, first in the order of (D, index), to indices[r] · within[r] >= the Euclidean
+/// distance to it, beyond[r] <= that to every other gallery vector. Others' places are left alone. All on the
+/// host. A NaN or an infinity in a query is an InvalidArgument that names the (first) row.
+struct KnnNearestArgs {
+  ConstTensorView queries;
+  std::span<const int64_t> rows;
+  int64_t* indices = nullptr;
+  float* within = nullptr;
+  float* beyond = nullptr;
+};
+
+/// The search that K-means asks for: of the nearest vector alone, and how far the others are at least.
+class KnnNearestSearch {
+ public:
+  KnnNearestSearch() = default;
+  KnnNearestSearch(const KnnNearestSearch&) = delete;
+  KnnNearestSearch& operator=(const KnnNearestSearch&) = delete;
+  virtual ~KnnNearestSearch() = default;
+  virtual void search(const KnnNearestArgs& args) const = 0;
+  /// distances[r] = D of query r to gallery vector indices[r].
+  virtual void measure(const ConstTensorView& queries, const int64_t* indices, double* distances) const = 0;
+};
+
 /// What a device makes of a gallery once; that device's affair.
 class KnnIndex {
  public:
@@ -62,6 +87,12 @@ class KnnIndex {
   [[nodiscard]] virtual int64_t bytes() const = 0;
   /// What the codes are; kNone if there are none.
   [[nodiscard]] virtual KnnFilter filter() const = 0;
+  /// For searches of some `queries` at a time; it must not outlive this. Null where the device has none, or
+  /// knn_gallery_search would be faster.
+  [[nodiscard]] virtual std::unique_ptr<const KnnNearestSearch> nearest_search(int64_t queries) const {
+    static_cast<void>(queries);
+    return nullptr;
+  }
 };
 
 /// rows: f32, f16, bf16 or u8 nb,d, dense, on the device; must outlive the index · index: filled. A NaN or an
@@ -124,7 +155,8 @@ struct KnnStatistics {
 
 /// queries: f32, f16, bf16 or u8 nq,d · gallery: made for this device, k <= its size · distances: f32 or f64
 /// nq,k, rising; absent: not wanted, which may spare taking them · indices: i64 nq,k · statistics:
-/// overwritten; may be null. A NaN or an infinity in a query is an InvalidArgument that names the (first) row.
+/// overwritten; may be null. A NaN or an infinity in a query is an InvalidArgument that names the (first)
+/// row.
 struct KnnGallerySearchArgs {
   ConstTensorView queries;
   const KnnGallery* gallery = nullptr;

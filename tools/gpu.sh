@@ -2,8 +2,8 @@
 # gpu.sh: everything that only a machine with a GPU can show, in one command and under nine minutes (docs/GPU.md).
 #
 #   tools/gpu.sh                            builds the preset `cuda` here, for this machine's GPU, then runs it
-#   tools/gpu.sh --binaries DIR             takes conformance, gpu_selfcheck, bench_resnet, bench_training, bench_knn and panda from DIR (built elsewhere
-#                                           with the preset `cuda-static`: they need nothing but glibc and the driver)
+#   tools/gpu.sh --binaries DIR             takes panda, conformance, gpu_selfcheck and bench_{resnet,training,knn,kmeans,ranking} from DIR (built
+#                                           elsewhere with the preset `cuda-static`: they need nothing but glibc and the driver)
 #   --out DIR       where summary.json, log.txt and the steps' own files go (default out/gpu)
 #   --seconds N     the time for everything (default 520)
 #   --skip A,B      leaves out steps; their names are in the table
@@ -13,6 +13,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
+programs="panda conformance gpu_selfcheck bench_resnet bench_training bench_knn bench_kmeans bench_ranking"
 binaries="" out=out/gpu seconds=520 skip="" dry=no
 while [ $# -gt 0 ]; do
     case $1 in
@@ -83,7 +84,7 @@ build() {
     arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
     [ "$arch" != 90 ] || arch=90a
     cmake --preset cuda -DPANDA_CUDA_LINEINFO=ON ${arch:+-DPANDA_CUDA_ARCHITECTURES=${arch}-real} &&
-        cmake --build --preset cuda --target panda conformance gpu_selfcheck bench_resnet bench_training bench_knn
+        cmake --build --preset cuda --target $programs
 }
 
 sanitize() { # tool filter
@@ -94,9 +95,27 @@ sanitize() { # tool filter
 
 has_torch() { python3 -c 'import torch, torchvision, safetensors.torch, sys; sys.exit(0 if torch.cuda.is_available() else 1)' 2>/dev/null; }
 
-knn() {
+# beside NAME SECONDS: bench/peers/NAME_cuda_torch.py, which drives bench_NAME.
+beside() {
     has_torch || { echo "no PyTorch with a GPU on this machine"; return 77; }
-    python3 bench/peers/knn_cuda_torch.py --program "$binaries/bench_knn" --output "$out/knn.json" --seconds 60 || return
+    python3 "bench/peers/$1_cuda_torch.py" --program "$binaries/bench_$1" --output "$out/$1.json" --seconds "$2"
+}
+
+# The same programs with little of everything, on the emulator and PyTorch on the CPU: whether they work, no figures.
+beside_dry() { # name options...
+    local name=$1
+    shift
+    can_import torch || { echo "no PyTorch on this machine"; return 77; }
+    OMP_NUM_THREADS=1 python3 "bench/peers/${name}_cuda_torch.py" --program "$binaries/bench_$name" --output "$out/$name.json" --device simt --torch-device cpu \
+        --repetitions 1 "$@"
+}
+
+can_import() { # modules
+    python3 -c 'from importlib.util import find_spec; import sys; sys.exit(not all(map(find_spec, sys.argv[1:])))' "$@" 2>/dev/null
+}
+
+knn() {
+    beside knn 60 || return
     ! is_sm90 || PANDA_KNN_TILES=warpgroup python3 bench/peers/knn_cuda_torch.py --program "$binaries/bench_knn" --output "$out/knn_warpgroup.json" --seconds 60
 }
 
@@ -108,23 +127,12 @@ warpgroup() {
     PANDA_KNN_TILES=warpgroup conformance '*knn_gallery*/cuda_f32:*kmeans*/cuda_f32'
 }
 
-training() {
-    has_torch || { echo "no PyTorch with a GPU on this machine"; return 77; }
-    python3 bench/peers/training_cuda_torch.py --program "$binaries/bench_training" --output "$out/training.json" --seconds 100
+networks_dry() { # name options...
+    can_import torchvision safetensors || { echo "no torchvision on this machine"; return 77; }
+    beside_dry "$@" --engines native --precisions f32 --slice 0
 }
 
-# The same program, with a tiny network on the emulator and PyTorch on the CPU: whether it works, no figures.
-training_dry() {
-    python3 -c 'from importlib.util import find_spec; import sys; sys.exit(not all(map(find_spec, ("torch", "torchvision", "safetensors"))))' ||
-        { echo "no PyTorch on this machine"; return 77; }
-    python3 bench/peers/training_cuda_torch.py --program "$binaries/bench_training" --output "$out/training.json" --device simt --torch-device cpu \
-        --engines native --precisions f32 --cases resnet18x0.125:step:2:32 --repetitions 1 --slice 0
-}
-
-bench() {
-    has_torch || { echo "no PyTorch with a GPU on this machine"; return 77; }
-    python3 bench/peers/resnet_cuda_torch.py --program "$binaries/bench_resnet" --output "$out/resnet.json" --seconds "$(($(left) - 15))"
-}
+bench() { beside resnet "$(($(left) - 15))"; }
 
 conformance() { # filter [json]
     "$binaries/conformance" --gtest_brief=1 --gtest_filter="$1" ${2:+--gtest_output=json:$2}
@@ -135,8 +143,8 @@ gradcheck() { "$binaries/panda" -q gradcheck --device "$1" -o json >"$out/gradch
 # DN2 and SPADE from images to heat maps, with the network inside the program.
 demo() { "$binaries/panda" -q demo --device cuda --out "$out/demo" --force -o json >"$out/demo.json"; }
 
-export -f build sanitize has_torch is_sm90 warpgroup knn training training_dry bench conformance gradcheck demo left
-export out deadline
+export -f build sanitize has_torch can_import beside beside_dry is_sm90 warpgroup knn networks_dry bench conformance gradcheck demo left
+export out deadline programs
 
 # Where the compiled-in path is another machine's.
 PANDA_SOURCE_DIR=$PWD
@@ -153,7 +161,7 @@ if [ -z "$binaries" ]; then
     step build 300 bash -c build
 fi
 export binaries
-for program in conformance gpu_selfcheck bench_resnet bench_training bench_knn panda; do
+for program in $programs; do
     [ -x "$binaries/$program" ] || { echo "gpu.sh: no $binaries/$program" >&2; exit 2; }
 done
 
@@ -162,8 +170,12 @@ if [ "$dry" = yes ]; then
     step selfcheck 120 "$binaries/gpu_selfcheck" --device simt --rounds 1 --json "$out/selfcheck.json"
     step gradcheck 60 bash -c 'gradcheck simt'
     step conformance 120 bash -c 'conformance "Coverage.*:*misaligned*simt_fifo_f32:*empty*simt_fifo_f32" "$out/conformance.json"'
-    step bench 20 python3 -c 'import ast, sys; [ast.parse(open(f"bench/peers/{name}_cuda_torch.py").read()) for name in ("knn", "resnet")]; print("parses")'
-    step training 120 bash -c training_dry
+    step knn 120 bash -c 'beside_dry knn --scale 5000'
+    step kmeans 120 bash -c 'beside_dry kmeans --scale 5000 --iterations 2'
+    step ranking 120 bash -c 'beside_dry ranking --scale 1000'
+    step training 120 bash -c 'networks_dry training --cases resnet18x0.125:step:2:32'
+    # A whole ResNet would take the emulator too long.
+    step bench 120 bash -c 'networks_dry resnet --device cpu --networks resnet18 --batches 1 --image-size 64'
 else
     step info 30 "$binaries/panda" --device cuda info
     step selfcheck 60 "$binaries/gpu_selfcheck" --device cuda --json "$out/selfcheck.json"
@@ -180,7 +192,9 @@ else
     step synccheck 40 bash -c 'sanitize synccheck "$small"'
     step warpgroup 30 bash -c warpgroup
     step knn 130 bash -c knn
-    step training 130 bash -c training
+    step kmeans 35 bash -c 'beside kmeans 25'
+    step ranking 30 bash -c 'beside ranking 20'
+    step training 130 bash -c 'beside training 100'
     step bench "$(($(left) - 5))" bash -c bench
 fi
 
@@ -189,6 +203,8 @@ echo
 printf '%-12s %-6s %7s  %s\n' step result seconds note
 for i in "${!names[@]}"; do printf '%-12s %-6s %7s  %s\n' "${names[$i]}" "${results[$i]}" "${times[$i]}" "${notes[$i]}"; done
 [ ! -f "$out/knn.json" ] || grep -E '^knn [^ ]*' "$log"
+[ ! -f "$out/kmeans.json" ] || grep -E '^kmeans [^ ]*: ' "$log"
+[ ! -f "$out/ranking.json" ] || grep -E '^ranking [^ ]*: ' "$log"
 [ ! -f "$out/training.json" ] || grep -E '^training [^ ]* +(step|plain) ' "$log"
 [ ! -f "$out/resnet.json" ] || grep -E '^(resnet|wide_resnet)[^ ]* +(f32|tf32|f16|bf16) batch' "$log"
 

@@ -21,6 +21,9 @@ class Child:
             raise RuntimeError(self.process.stderr.read().strip() or f"{self.name} died at '{line}'")
         return answer
 
+    def ended(self):
+        return self.process.poll() is not None
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()

@@ -11,7 +11,6 @@ time (--seconds) is used; what was not reached is listed. Writes one JSON file a
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from child import Child
+from gpu_timing import gpu_facts, interleaved, timed
 from machine_facts import command_output
 
 # name, gallery, queries, d, k: as in knn_peers.py, which says what they are; (d) in full comes last.
@@ -71,19 +71,6 @@ def verify(name, gallery, queries, k, indices, distances):
         raise RuntimeError(f"{name}: not the k nearest")
 
 
-def wait():
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def timed(function):
-    wait()
-    start = time.perf_counter()
-    function()
-    wait()
-    return time.perf_counter() - start
-
-
 def measure(arguments, ours, folder, shape):
     name, nb, nq, d, k = shape
     gallery = make_vectors(nb, d, 1, arguments.torch_device)
@@ -101,7 +88,7 @@ def measure(arguments, ours, folder, shape):
 
     entry = {"case": name, "nb": nb, "nq": nq, "d": d, "k": k, "flop": 2.0 * nb * nq * d, "filter": codes, "prepare_seconds": float(seconds),
              "prepared_bytes": int(size), "survivors_per_query": int(survivors) / nq, "kept_per_query": int(kept) / nq, "rescanned_rows": int(rescanned),
-             "recall": {}, "times": {}}
+             "recall": {}}
     runs = {"ours": lambda: float(ours.ask(f"search {k} 1").split()[0])}
     truth = torch.from_numpy(indices).to(arguments.torch_device)
     for who, (dtype, tf32) in PEERS.items():
@@ -109,14 +96,9 @@ def measure(arguments, ours, folder, shape):
         found = peer.search()
         entry["recall"][who] = float((found[:, :, None] == truth[:, None, :]).any(2).double().mean())
         runs[who] = lambda peer=peer: timed(peer.search)
-    times = {who: [] for who in runs}
-    for repetition in range(arguments.repetitions + 1):
-        for who, run in runs.items():
-            value = run()
-            if repetition > 0:  # the first warms up
-                times[who].append(value)
-    for who, values in times.items():
-        entry["times"][who] = {"median_ms": 1e3 * statistics.median(values), "min_ms": 1e3 * min(values), "tflops": entry["flop"] * 1e-12 / statistics.median(values)}
+    entry["times"] = interleaved(runs, arguments.repetitions)
+    for value in entry["times"].values():
+        value["tflops"] = entry["flop"] * 1e-9 / value["median_ms"]
     shown = "  ".join(f"{who} {value['median_ms']:.3f} ms ({value['tflops']:.0f} TFLOP/s)" for who, value in entry["times"].items())
     print(f"knn {name}: {shown}  kept {entry['kept_per_query']:.1f}, measured {entry['survivors_per_query']:.2f} a query, {rescanned} without filter", flush=True)
     return entry
@@ -150,16 +132,13 @@ def main():
             except RuntimeError as error:
                 skipped.append(f"{name}: {error}")
                 print(f"knn {name}: FAILED: {error}", flush=True)
-    on_gpu = arguments.torch_device == "cuda"
     report = {"what": "exact k nearest neighbours on a GPU, squared L2, f32 vectors, all of it resident", "peer": "PyTorch addmm (cuBLAS) and topk, not exact",
-              "gpu": torch.cuda.get_device_name() if on_gpu else None, "torch": torch.__version__, "cuda": torch.version.cuda,
-              "driver": command_output("nvidia-smi", "--query-gpu=driver_version,clocks.sm,clocks.mem", "--format=csv,noheader") if on_gpu else None,
-              "ours": ours.description, "commit": command_output("git", "rev-parse", "--short", "HEAD"), "date": time.strftime("%Y-%m-%d"),
-              "repetitions": arguments.repetitions, "skipped": skipped, "results": results}
+              **gpu_facts(arguments.torch_device), "ours": ours.description, "commit": command_output("git", "rev-parse", "--short", "HEAD"),
+              "date": time.strftime("%Y-%m-%d"), "repetitions": arguments.repetitions, "skipped": skipped, "results": results}
     with open(arguments.output, "w") as file:
         json.dump(report, file, indent=1)
         file.write("\n")
-    return 0 if results and not any("not the k nearest" in one for one in skipped) else 1
+    return 0 if results and not ours.ended() and not any("not the k nearest" in one for one in skipped) else 1
 
 
 if __name__ == "__main__":

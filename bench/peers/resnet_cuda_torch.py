@@ -23,6 +23,7 @@ import torch
 import torchvision
 
 from child import Child
+from gpu_timing import gpu_facts, wait
 from resnet_torch import command_output, random_network
 
 DTYPES = {"f32": torch.float32, "tf32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
@@ -43,11 +44,11 @@ class Theirs:
         self.model, self.images = model, images
 
     def seconds(self, passes):
-        torch.cuda.synchronize()
+        wait()
         start = time.perf_counter()
         for _ in range(passes):
             self.model(self.images)
-        torch.cuda.synchronize()
+        wait()
         return time.perf_counter() - start
 
 
@@ -98,7 +99,7 @@ class Bench:
             if self.out_of_time(f"{name} {precision}", 5):
                 continue
             set_precision(precision)
-            peer = copy.deepcopy(model).to("cuda", DTYPES[precision], memory_format=torch.channels_last)
+            peer = copy.deepcopy(model).to(self.arguments.torch_device, DTYPES[precision], memory_format=torch.channels_last)
             ours = {}
             for engine in self.arguments.engines:
                 try:
@@ -119,15 +120,16 @@ class Bench:
                 child.close()
 
     def one(self, name, model, peer, ours, precision, batch):
-        images = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+        size, there = self.arguments.image_size, self.arguments.torch_device
+        images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(2))
         path, result = os.path.join(self.folder, "input.npy"), os.path.join(self.folder, "output.npy")
         np.save(path, images.numpy())
         with torch.inference_mode():
             set_precision("f32")
-            expected = model.to("cuda")(images.to("cuda")).float().cpu().numpy()
+            expected = model.to(there)(images.to(there)).float().cpu().numpy()
             model.to("cpu")
             set_precision(precision)
-            their_images = images.to("cuda", DTYPES[precision], memory_format=torch.channels_last)
+            their_images = images.to(there, DTYPES[precision], memory_format=torch.channels_last)
             errors = {"torch eager": peer(their_images).float().cpu().numpy()}
             memory = {}
             for engine, child in ours.items():
@@ -173,7 +175,9 @@ def main():
     words = lambda value: value.split(",")
     parser.add_argument("--program", default="build/cuda/bin/bench_resnet")
     parser.add_argument("--output", required=True, help="JSON file to write")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda", help="ours")
+    parser.add_argument("--torch-device", default="cuda", help="theirs: cpu for a check of this program, without torch.compile")
+    parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--networks", type=words, default=["resnet50", "resnet18", "wide_resnet50_2", "resnet152"])
     parser.add_argument("--batches", type=lambda value: [int(one) for one in value.split(",")], default=[1, 32, 256])
     parser.add_argument("--precisions", type=words, default=["f16", "tf32", "f32"])
@@ -183,7 +187,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=300, help="time budget of the whole run")
     parser.add_argument("--compile-reserve", type=float, default=40, help="seconds that must be left to begin a compilation")
     arguments = parser.parse_args()
-    if not torch.cuda.is_available():
+    on_gpu = arguments.torch_device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
         print("resnet_cuda_torch.py: PyTorch sees no GPU", file=sys.stderr)
         return 2
     torch.backends.cudnn.benchmark = True
@@ -197,12 +202,11 @@ def main():
             safetensors.torch.save_file(state, weights)
             networks[name] = (model, weights)
             bench.eager(name, model, weights)
-        for name, (model, weights) in networks.items():
+        for name, (model, weights) in networks.items() if on_gpu else ():
             bench.compiled(name, model, weights)
     report = {
-        "what": "ResNet forward pass on a GPU, images to logits, 224x224, resident inputs", "peer": "PyTorch: eager channels-last, cudnn.benchmark; torch.compile(mode=reduce-overhead)",
-        "gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "torchvision": torchvision.__version__, "cudnn": torch.backends.cudnn.version(), "cuda": torch.version.cuda,
-        "driver": command_output("nvidia-smi", "--query-gpu=driver_version,clocks.sm,clocks.mem", "--format=csv,noheader"),
+        "what": "ResNet forward pass on a GPU, images to logits, resident inputs", "image_size": arguments.image_size, "peer": "PyTorch: eager channels-last, cudnn.benchmark; torch.compile(mode=reduce-overhead)",
+        **gpu_facts(arguments.torch_device), "torchvision": torchvision.__version__, "cudnn": torch.backends.cudnn.version(),
         "ours": bench.descriptions, "commit": command_output("git", "rev-parse", "--short", "HEAD"), "date": time.strftime("%Y-%m-%d"),
         "repetitions": arguments.repetitions, "skipped": bench.skipped, "results": bench.results,
     }

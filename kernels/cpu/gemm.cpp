@@ -176,9 +176,10 @@ class Gemm {
   [[nodiscard]] float* edge(int thread) const { return own_.data<float>() + thread * thread_floats_; }
   [[nodiscard]] float* own(int thread) const { return edge(thread) + edge_floats_; }
 
-  /// op(b) where it lies; a last panel that a vector would overrun is packed.
+  /// op(b) where it lies; a last panel that a vector would overrun is packed. One part of the columns per
+  /// thread: a row of op(b) is read in runs as long as can be had.
   void run_few_rows() {
-    const int64_t parts = parts_for(1, panels_, threads_.thread_count());
+    const int64_t parts = std::min<int64_t>(panels_, threads_.thread_count());
     threads_.parallel_for(parts, [&](int64_t item, int thread) {
       const Range part = part_of(panels_, parts, item);
       for (int64_t k = 0; k < p_.k; k += kFewRowsKc) {
@@ -190,6 +191,12 @@ class Gemm {
           GemmPanelArgs args = rows_of_a({0, p_.m}, ks);
           args.b = packs ? own(thread) : p_.b.at(ns.begin, k);
           args.b_k_stride = packs ? packed_width(ns) : p_.b.k_stride;
+          args.b_next_k_stride = p_.b.k_stride;
+          if (panel + 1 < part.end) {
+            args.b_next = p_.b.at(ns.end, k);
+          } else if (k + 2 * kFewRowsKc <= p_.k) {
+            args.b_next = p_.b.at(part.begin * width_, k + kFewRowsKc);
+          }
           multiply_panel(args, {0, p_.m}, ns, edge(thread));
         }
       }
@@ -200,10 +207,13 @@ class Gemm {
     const int64_t panels = ceil_div(ns.size(), width_);
     const int64_t panel_floats = ks.size() * width_;
     auto* packed_b = packed_b_.data<float>();
-    threads_.parallel_for(ceil_div(panels, kPackedTogether), [&](int64_t group, int) {
-      const int64_t n = ns.begin + group * kPackedTogether * width_;
-      pack_b(micro_, p_.b, ks, {n, std::min(n + kPackedTogether * width_, ns.end)},
-             packed_b + group * kPackedTogether * panel_floats);
+    const int64_t groups =
+        std::max(ceil_div(panels, kPackedTogether), std::min<int64_t>(panels, threads_.thread_count()));
+    threads_.parallel_for(groups, [&](int64_t group, int) {
+      const Range part = part_of(panels, groups, group);
+      pack_b(micro_, p_.b, ks,
+             {ns.begin + part.begin * width_, std::min(ns.begin + part.end * width_, ns.end)},
+             packed_b + part.begin * panel_floats);
     });
     const int64_t n_parts = parts_for(m_parts_, panels, threads_.thread_count());
     std::vector<int64_t> packed(static_cast<size_t>(threads_.thread_count()), -1);
@@ -227,7 +237,7 @@ class Gemm {
         args.b = packed_b + panel * panel_floats;
         args.b_k_stride = packed_width(columns);
         args.b_next = panel + 1 < part.end ? args.b + panel_floats : nullptr;
-        args.b_next_floats = panel_floats;
+        args.b_next_k_stride = width_;
         multiply_panel(args, rows, columns, edge(thread));
       }
     });

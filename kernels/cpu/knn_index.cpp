@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/knn_nearest.h"
 #include "kernels/cpu/knn_search.h"
 #include "kernels/cpu/work.h"
 
@@ -149,7 +150,10 @@ void throw_not_finite(const char* kernel, const char* name, const KnnRows& rows,
 
 CpuKnnIndex::CpuKnnIndex(CpuDevice& device, const KnnGalleryPrepareArgs& args, const char* kernel,
                          int64_t first_row, bool few_searches)
-    : metric_(args.metric), automatic_(args.filter == KnnFilter::kAuto), rows_(device, args.rows) {
+    : device_(&device),
+      metric_(args.metric),
+      automatic_(args.filter == KnnFilter::kAuto),
+      rows_(device, args.rows) {
   set_filter(device, available_filter(device, args.filter, d()));
   check_rows(device, kernel, first_row);
   if (filter_ == KnnFilter::kNone || size() == 0) return;
@@ -295,6 +299,10 @@ void CpuKnnIndex::encode_panel(const CpuDevice& device, int64_t p, double* cente
 
 void knn_gallery_prepare(Device& base, const KnnGalleryPrepareArgs& args) {
   *args.index = std::make_shared<CpuKnnIndex>(cpu_device(base), args, "knn_gallery_prepare");
+}
+
+std::unique_ptr<const KnnNearestSearch> CpuKnnIndex::nearest_search(int64_t queries) const {
+  return make_nearest_search(*device_, *this, queries);
 }
 
 }  // namespace panda::kernels::cpu

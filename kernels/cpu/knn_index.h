@@ -52,6 +52,7 @@ class CpuKnnIndex final : public KnnIndex {
               bool few_searches = false);
   [[nodiscard]] int64_t bytes() const override;
   [[nodiscard]] KnnFilter filter() const override { return filter_; }
+  [[nodiscard]] std::unique_ptr<const KnnNearestSearch> nearest_search(int64_t queries) const override;
   /// The same rows with 16-bit codes, for searches of a small gallery of which much is wanted: 8-bit codes
   /// would leave twice as much to measure. Null if there are none.
   [[nodiscard]] const CpuKnnIndex* fine() const { return fine_.get(); }
@@ -98,6 +99,7 @@ class CpuKnnIndex final : public KnnIndex {
   void encode_panel(const CpuDevice& device, int64_t p, double* centered, float* buffer, char* row_codes);
   [[nodiscard]] double factor(int64_t row) const;
 
+  CpuDevice* device_;
   KnnMetric metric_;
   bool automatic_;
   KnnFilter filter_ = KnnFilter::kNone;

@@ -4,14 +4,19 @@
 //
 // If the second score is more than 2 E + 2^-40 (|x| + C)^2 above the best, E the bound on the scores' error,
 // then D of the best is the smallest, D's own rounding included, and strictly so: no tie is decided here.
+// |x - m|^2 and a score are a distance: with their errors they also bound how far the nearest row is at most,
+// and every other one at least.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/knn.h"
 
 namespace panda::kernels::cpu {
 
+class CpuKnnIndex;
 struct KnnSearchPlan;
 
 /// Whether the search is one of those (kL2 of f32 with a filter of the device's choice, rows few enough that
@@ -21,5 +26,10 @@ struct KnnSearchPlan;
 /// Writes what it is sure of; returns the queries that it is not sure of, in rising order. A query that is
 /// not finite is an InvalidArgument naming the first one.
 [[nodiscard]] std::vector<int64_t> knn_nearest_search(CpuDevice& device, const KnnSearchPlan& plan);
+
+/// CpuKnnIndex::nearest_search.
+[[nodiscard]] std::unique_ptr<const KnnNearestSearch> make_nearest_search(CpuDevice& device,
+                                                                          const CpuKnnIndex& index,
+                                                                          int64_t queries);
 
 }  // namespace panda::kernels::cpu

@@ -12,6 +12,10 @@
 //         -2. A sum of N = 3 ceil(d / 32) tiles' steps, each a sum of 32 products, rounds every term at most
 //         N + 34 times: gamma = 1.01 (N + 34) 2^-24 of 2.02 |x - m| C + C^2. What flushing denormals to 0
 //         takes is below 2^-100 (|x - m| + C + 1) sqrt(d).
+//         Before that, the high parts alone, one product in place of three: with r what is left of x - m
+//         beside high (measured, f32 subtraction included) and R the most that is left of a y_j, the error is
+//         2 (r C + (|x - m| + r) R) and a sum's rounding, N = ceil(d / 32). Most queries' best two are
+//         farther apart than twice that, and the others are scored again with three products.
 // C: the largest |y_j|. Norms are bounds from above.
 #pragma once
 
@@ -27,7 +31,18 @@ struct NearestFound {
   float best;
   float second;
   int64_t row;
-  double norm;  ///< >= |x - m|; not finite if a component is not, or overflowed
+  double norm;    ///< >= |x - m|; not finite if a component is not, or overflowed
+  double error;   ///< >= |score - exact score|
+  double square;  ///< |x - m|^2, true to square_error() of itself and 2^-100
+
+  /// That `row` is the nearest one; `longest`: C.
+  [[nodiscard]] bool sure(double longest) const {
+    // Beyond this a score could overflow, and is not trusted.
+    constexpr double kLongest = 1e18;
+    const double both = norm + longest;
+    const double margin = double{second} - double{best};
+    return both < kLongest && margin > 2 * error + 0x1p-40 * both * both;
+  }
 };
 
 class NearestScores {
@@ -40,10 +55,10 @@ class NearestScores {
   /// Queries that are best searched together, and the bytes that this takes (64-byte aligned).
   [[nodiscard]] virtual int64_t block() const = 0;
   [[nodiscard]] virtual int64_t block_bytes() const = 0;
-  /// queries: f32 count,d, 1 <= count <= block().
-  virtual void find(const float* queries, int64_t count, char* memory, NearestFound* found) const = 0;
-  /// >= |score - exact score| of a query whose norm this is.
-  [[nodiscard]] virtual double error(double norm) const = 0;
+  /// queries: f32 *,d · members: which of its rows, null: the first ones · 1 <= count <= block().
+  virtual void find(const float* queries, const int64_t* members, int64_t count, char* memory,
+                    NearestFound* found) const = 0;
+  [[nodiscard]] virtual double square_error() const = 0;
   /// C.
   [[nodiscard]] double longest() const { return longest_; }
 

@@ -483,10 +483,8 @@ KnnStatistics KnnSearch::run() {
   return total;
 }
 
-namespace {
-
-/// The general search of some queries, f32.
-KnnStatistics search_some(CpuDevice& device, const KnnSearchPlan& plan, const std::vector<int64_t>& queries) {
+KnnStatistics knn_search_some(CpuDevice& device, const KnnSearchPlan& plan,
+                              const std::vector<int64_t>& queries) {
   const auto count = static_cast<int64_t>(queries.size());
   const int64_t d = plan.index->d();
   const Tensor rows(device, DType::kF32, {count, d}, "knn queries");
@@ -509,8 +507,6 @@ KnnStatistics search_some(CpuDevice& device, const KnnSearchPlan& plan, const st
   return statistics;
 }
 
-}  // namespace
-
 KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan) {
   const KnnCycles cycles = knn_expected_cycles(knn_product_cycles(device, plan.queries.count()), plan.k,
                                                plan.index->size(), plan.index->d());
@@ -520,7 +516,7 @@ KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan)
   const int64_t sure = plan.queries.count() - static_cast<int64_t>(unsure.size());
   KnnStatistics statistics{nearest_scores_filter(device), sure, sure, 0};
   if (unsure.empty()) return statistics;
-  const KnnStatistics rest = search_some(device, plan, unsure);
+  const KnnStatistics rest = knn_search_some(device, plan, unsure);
   statistics.kept_pairs += rest.kept_pairs;
   statistics.survivors += rest.survivors;
   statistics.rescanned_rows = rest.rescanned_rows;

@@ -23,6 +23,10 @@ struct KnnSearchPlan {
 /// Fills distances and indices; statistics of the search.
 KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan);
 
+/// The general search of some queries, f32, into their places.
+KnnStatistics knn_search_some(CpuDevice& device, const KnnSearchPlan& plan,
+                              const std::vector<int64_t>& queries);
+
 /// Of an index with 8-bit codes: whether they discard so much of the gallery that searches are faster than
 /// with 16-bit ones. They do not where many vectors are alike beside their distance from the mean, as pixels
 /// of a flat background are. Tries it: a few rows of the gallery are searched.

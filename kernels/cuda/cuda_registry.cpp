@@ -30,15 +30,7 @@ CudaProblem find_cuda_problem() {
 std::unique_ptr<Device> make_cuda_device(const DeviceOptions& options, int threads, bool synchronous) {
   const int index = require_gpu(runtime_api(), options.name);
   auto device = std::make_unique<CudaDevice>(index, options.precision, threads, synchronous);
-  if (options.engine == Engine::kNative) return device;
-  std::vector<std::string> missing;
-  auto libraries = std::make_unique<vendor::VendorLibraries>(*device, missing);
-  if (options.engine == Engine::kVendor && !missing.empty())
-    throw Unsupported(text(options.name, ": ", missing[0]));
-  for (const std::string& line : missing) {
-    if (options.warn) options.warn(text(options.name, ": ", line, "; native kernels take its place"));
-  }
-  if (libraries->any()) device->use_vendor(std::move(libraries));
+  vendor::use_engine(*device, options);
   return device;
 }
 

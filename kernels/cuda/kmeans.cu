@@ -1,6 +1,6 @@
-// kmeans_accumulate (kernels/kmeans.h): the sums of the points of each cluster.
+// kmeans_accumulate and kmeans_accumulate_exact (kernels/kmeans.h): the sums of the points of each cluster.
 //
-// WHAT    points f32 n,d -> sums f64 k,d over members of each cluster
+// WHAT    points f32 n,d -> sums f64 k,d (exact: coarse and fine ones) over members of each cluster
 // READS   each member's row once, coalesced along d; its number and weight by every thread of a row · WRITES
 //         the sums, read once before
 // FLOPS   an f64 multiply-add an element
@@ -33,22 +33,67 @@ __global__ void __launch_bounds__(kBlockThreads)
   sums[cluster * d + column] = sum;
 }
 
+__global__ void __launch_bounds__(kBlockThreads)
+    accumulate_columns_exact(const float* __restrict__ points, const float* __restrict__ weights,
+                             const int64_t* __restrict__ members, const int64_t* __restrict__ offsets,
+                             const double* __restrict__ grid, double sign, double* __restrict__ sums,
+                             int64_t k, int64_t d) {
+  int64_t column;
+  const int64_t cluster = divide(thread_index(), d, column);
+  if (cluster >= k) return;
+  const double coarse_grid = grid[column];
+  const double fine_grid = grid[d + column];
+  double coarse_sum = 0;
+  double fine_sum = 0;
+  for (int64_t m = offsets[cluster]; m < offsets[cluster + 1]; ++m) {
+    const int64_t point = members[m];
+    const double factor = weights == nullptr ? sign : sign * static_cast<double>(weights[point]);
+    // Exact, so it does not matter whether the compiler contracts the sum after it.
+    const double v = factor * static_cast<double>(points[point * d + column]);
+    const double coarse = (v + coarse_grid) - coarse_grid;
+    coarse_sum += coarse;
+    fine_sum += ((v - coarse) + fine_grid) - fine_grid;
+  }
+  sums[cluster * d + column] += coarse_sum;
+  sums[(k + cluster) * d + column] += fine_sum;
+}
+
+/// A list of the host's on the device.
+class DeviceList {
+ public:
+  DeviceList(GpuDevice& device, std::span<const int64_t> list)
+      : storage_(device, static_cast<int64_t>(list.size_bytes()), "kmeans_accumulate") {
+    device.copy_from_host(storage_.data(), list.data(), static_cast<int64_t>(list.size_bytes()));
+  }
+  [[nodiscard]] const int64_t* data() const { return static_cast<const int64_t*>(storage_.data()); }
+
+ private:
+  Storage storage_;
+};
+
 }  // namespace
 
 void kmeans_accumulate(Device& base, const KmeansAccumulateArgs& args) {
   GpuDevice& device = gpu_device(base);
   const int64_t k = args.sums.shape()[0];
   const int64_t d = args.sums.shape()[1];
-  const auto member_bytes = static_cast<int64_t>(args.members.size_bytes());
-  const auto offset_bytes = static_cast<int64_t>(args.offsets.size_bytes());
-  const Storage members(device, member_bytes, "kmeans_accumulate");
-  const Storage offsets(device, offset_bytes, "kmeans_accumulate");
-  device.copy_from_host(members.data(), args.members.data(), member_bytes);
-  device.copy_from_host(offsets.data(), args.offsets.data(), offset_bytes);
+  const DeviceList members(device, args.members);
+  const DeviceList offsets(device, args.offsets);
   PANDA_LAUNCH(accumulate_columns, grid_for(checked_mul(k, d), kBlockThreads), dim3(kBlockThreads), 0, device,
                args.points.data<float>(), args.weights.present() ? args.weights.data<float>() : nullptr,
-               static_cast<const int64_t*>(members.data()), static_cast<const int64_t*>(offsets.data()),
-               args.sums.data<double>(), k, d);
+               members.data(), offsets.data(), args.sums.data<double>(), k, d);
+}
+
+void kmeans_accumulate_exact(Device& base, const KmeansAccumulateExactArgs& args) {
+  GpuDevice& device = gpu_device(base);
+  const int64_t k = args.sums.shape()[1];
+  const int64_t d = args.sums.shape()[2];
+  const DeviceList members(device, args.members);
+  const DeviceList offsets(device, args.offsets);
+  PANDA_LAUNCH(accumulate_columns_exact, grid_for(checked_mul(k, d), kBlockThreads), dim3(kBlockThreads), 0,
+               device, args.points.data<float>(),
+               args.weights.present() ? args.weights.data<float>() : nullptr, members.data(), offsets.data(),
+               args.grid.data<double>(), args.subtract ? -1.0 : 1.0, args.sums.data<double>(), k, d);
 }
 
 }  // namespace panda::kernels::PANDA_TARGET

@@ -71,7 +71,7 @@ __device__ double find_tau(const KnnHitLists& lists, int64_t query, int count, u
     const Interval interval = bounds_of(lists, mine, lists.hits[query * lists.capacity + i]);
     bounds[i] = ordered(-round_down(-interval.high));
   }
-  __syncwarp();           // all bounds are there before they are counted
+  // A lane counts the bounds that it wrote itself: no barrier.
   unsigned smallest = 0;  // that k bounds are at most, bit by bit
   for (int bit = 31; bit >= 0; --bit) {
     const unsigned trial = smallest | ((1U << bit) - 1);

@@ -85,9 +85,6 @@ inline double __dsqrt_rn(double a) {
 inline float rsqrtf(float a) {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(a)));
 }
-inline double rsqrt(double a) {
-  return 1.0 / std::sqrt(a);
-}
 inline float __frsqrt_rn(float a) {
   return rsqrtf(a);
 }
@@ -97,23 +94,8 @@ inline float __fdividef(float a, float b) {
 inline float __expf(float a) {
   return std::exp(a);
 }
-inline float __exp10f(float a) {
-  return static_cast<float>(std::pow(10.0, static_cast<double>(a)));
-}
 inline float __logf(float a) {
   return std::log(a);
-}
-inline float __log2f(float a) {
-  return std::log2(a);
-}
-inline float __powf(float a, float b) {
-  return std::pow(a, b);
-}
-inline float __sinf(float a) {
-  return std::sin(a);
-}
-inline float __cosf(float a) {
-  return std::cos(a);
 }
 /// Clamped to 0..1; NaN gives 0.
 inline float __saturatef(float a) {

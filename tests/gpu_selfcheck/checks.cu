@@ -78,11 +78,14 @@ PANDA_CHECK_BODY(F32Basic, r.put(__fadd_rn(x.a(), x.b())); r.put(__fsub_rn(x.a()
                  r.put(__fsqrt_rn(x.a()));)
 PANDA_CHECK_BODY(F32Operators, r.put(x.a() + x.b()); r.put(x.a() * x.b()); r.put(x.a() / x.b());
                  r.put(x.a() * x.b() + x.c());)
-PANDA_CHECK_BODY(F32Fma, r.put(fmaf(x.a(), x.b(), x.c())); r.put(__fmaf_rn(x.a(), x.b(), x.c()));)
+PANDA_CHECK_BODY(F32Fma, r.put(fmaf(x.a(), x.b(), x.c())); r.put(__fmaf_rn(x.a(), x.b(), x.c()));
+                 r.put(__int_as_float(x.i())); r.put(__float_as_int(x.a() + x.b()) & 0x7f800000);)
 PANDA_CHECK_BODY(F64Basic, r.put(__dadd_rn(x.d(0), x.d(1))); r.put(__dmul_rn(x.d(0), x.d(1)));
                  r.put(__ddiv_rn(x.d(0), x.d(1))); r.put(__dsqrt_rn(x.d(2)));)
 PANDA_CHECK_BODY(F64Fma, r.put(fma(x.d(0), x.d(1), x.d(2))); r.put(__dsub_rn(x.d(0), x.d(1)));
-                 r.put(__double2float_rn(x.d(0)));)
+                 r.put(__double2float_rn(x.d(0))); r.put(sqrt(x.d(1)));)
+PANDA_CHECK_BODY(F64Fma2, r.put(__fma_rn(x.d(0), x.d(1), x.d(2))); r.put(fabs(x.d(0)));
+                 r.put(__double2ll_rn(x.d(2)));)
 // The sign of a zero is not defined here: + 0 makes it positive.
 PANDA_CHECK_BODY(MinMax, r.put(min(x.a(), x.b()) + 0.0f); r.put(max(x.a(), x.b()) + 0.0f);
                  r.put(fminf(x.a(), x.b()) + 0.0f); r.put(fmaxf(x.a(), x.b()) + 0.0f);
@@ -114,6 +117,11 @@ PANDA_CHECK_BODY(ApproximateRoots, r.put(rsqrtf(x.a())); r.put(__frsqrt_rn(x.a()
                  r.put(__fdividef(x.b(), x.a())); r.put(sqrtf(x.a()));)
 PANDA_CHECK_BODY(ApproximateExponentials, r.put(expf(0.0625f * x.a())); r.put(logf(x.a() + 2.0f));
                  r.put(__expf(0.0625f * x.a())); r.put(__logf(x.a() + 2.0f));)
+
+PANDA_CHECK_BODY(LibraryFunctions, r.put(__double2float_rn(exp(0.0625 * x.a())));
+                 r.put(__double2float_rn(exp(-0.0625 * x.a()))); r.put(__double2float_rn(log(x.a() + 2.0)));
+                 r.put(__double2float_rn(log1p(static_cast<double>(x.a()))));
+                 r.put(expm1f(-0.0625f * x.a()));)
 
 PANDA_CHECK_BODY(Shuffles, r.put(__shfl_sync(kAllLanes, x.u(), static_cast<int>(threadIdx.x * 7u + 3u)));
                  r.put(__shfl_sync(kAllLanes, x.u(), 5, 8)); r.put(__shfl_up_sync(kAllLanes, x.i(), 3u));
@@ -232,11 +240,12 @@ struct BulkCopies {
     PANDA_SHARED(MBarrier, barrier, [1]);
     const unsigned t = threadIdx.x;
     if (t == 0) {
-      mbarrier_init(barrier, kBlockThreads);
+      mbarrier_init(barrier, 2 * kBlockThreads);
       mbarrier_fence_init();
     }
     __syncthreads();
     for (unsigned phase = 0; phase < 2; ++phase) {
+      mbarrier_arrive(barrier);
       mbarrier_arrive_expect(barrier, 32);
       bulk_copy(rows[(t + 5 * phase) % kBlockThreads], x.in, 32, barrier);
       mbarrier_wait(barrier, phase);
@@ -245,6 +254,11 @@ struct BulkCopies {
     }
   }
 };
+
+/// What is stored and what is returned, by one thread each.
+PANDA_CHECK_BODY(AtomicsAlone, for (int q = 0; q < 4; ++q) r.out[q] = x.in[q];
+                 r.out[4] = atomicSub(&r.out[0], x.in[4]); r.out[5] = atomicAnd(&r.out[1], x.in[5]);
+                 r.out[6] = atomicExch(&r.out[2], x.in[6]); r.out[7] = atomicDec(&r.out[3], x.in[7]);)
 
 /// Totals that do not depend on the order; out[] of a block's first thread, which the host zeroed.
 __global__ void run_atomics(const uint32_t* in, uint32_t* out) {
@@ -282,9 +296,10 @@ const std::vector<Check>& selfchecks() {
       {"f32 + - * / 1/x sqrt, rounded", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<F32Basic>},
       {"f32 operators, no contraction", Inputs::kAnyBits, Comparison::kBits, 0, 75,
        launch_check<F32Operators>},
-      {"fmaf", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<F32Fma>},
+      {"fmaf, f32 as integer", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<F32Fma>},
       {"f64 + * / sqrt, rounded", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<F64Basic>},
-      {"fma, f64 to f32", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<F64Fma>},
+      {"fma, sqrt, f64 to f32", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<F64Fma>},
+      {"fma, abs, f64 to integer", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<F64Fma2>},
       {"min max saturate", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<MinMax>},
       {"popc clz ffs brev perm funnel", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<Bits>},
       {"the same in 64 bits", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<WideBits>},
@@ -299,6 +314,8 @@ const std::vector<Check>& selfchecks() {
        launch_check<ApproximateRoots>},
       {"approximate exp, log", Inputs::kPositive, Comparison::kFloats, kFastMath, 75,
        launch_check<ApproximateExponentials>},
+      {"library exp log log1p expm1", Inputs::kPositive, Comparison::kFloats, kTwoUnits, 75,
+       launch_check<LibraryFunctions>},
       {"shuffles", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<Shuffles>},
       {"64-bit shuffles", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<WideShuffles>},
       {"half-warp shuffles and votes", Inputs::kAnyBits, Comparison::kBits, 0, 75,
@@ -325,6 +342,7 @@ const std::vector<Check>& selfchecks() {
       {"mma bf16, sums", Inputs::kPositive, Comparison::kFloats, 32 * 0x1p-23, 80,
        launch_check<Product16<BFloat16, false>>},
       {"mma tf32, sums", Inputs::kPositive, Comparison::kFloats, 32 * 0x1p-23, 80, launch_check<ProductTf32>},
+      {"atomics, alone", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_check<AtomicsAlone>},
       {"atomics", Inputs::kAnyBits, Comparison::kBits, 0, 75, launch_atomics},
   };
   return checks;

@@ -3,15 +3,17 @@
 
 For each bug: the file with its line replaced is compiled as kernels are in this build tree (the race checker's), linked with the
 suite's objects before the library, and its cases are run until the first failure. A bug that no case reports is an error, and so is one
-whose line is no longer there: whoever changes a kernel brings its bugs along.
+whose line is no longer there: whoever changes a kernel brings its bugs along. So is a kernel, or a source file, that no bug is planted into.
 
 usage: planted_bugs.py --source ROOT --build TREE --objects A.o;B.o --libraries x.a;y.a [--only NAME] [--jobs N]
 """
 import argparse
 import concurrent.futures
+import fnmatch
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +26,7 @@ class Bug:
         self.name = name
         self.file = self.builds = self.cases = None
         self.old, self.new = [], []
+        self.environment = {}
 
 
 def read_bugs(path):
@@ -36,16 +39,31 @@ def read_bugs(path):
             bugs.append(Bug(value.strip()))
         elif key in ("file", "builds", "cases"):
             setattr(bugs[-1], key, value.strip())
+        elif key == "with":
+            variable, _, setting = value.strip().partition("=")
+            bugs[-1].environment[variable] = setting
         elif key == "-":
             bugs[-1].old.append(value.strip())
         elif key == "+":
             bugs[-1].new.append(value.strip())
         else:
-            sys.exit(f"{path}:{number}: expected bug, file, builds, cases, - or +")
+            sys.exit(f"{path}:{number}: expected bug, file, builds, cases, with, - or +")
     names = [bug.name for bug in bugs]
     if len(set(names)) != len(names):
         sys.exit(f"{path}: a bug's name is there twice")
     return bugs
+
+
+def without_bugs(bugs, root):
+    """Kernels whose cases no bug is tried on, and sources that none is compiled into."""
+    cuda = root / "kernels" / "cuda"
+    kernels = re.findall(r"^PANDA_GPU_KERNEL\((\w+)\)", (cuda / "gpu_kernel_list.def").read_text(encoding="utf-8"), re.M)
+    sources = re.findall(r"^\s+(\S+\.cu)$", (cuda / "kernels.cmake").read_text(encoding="utf-8"), re.M)
+    if not kernels or not sources:
+        sys.exit("planted_bugs.py: gpu_kernel_list.def or kernels.cmake has no entries")
+    tried = [suite.partition(".")[0] for bug in bugs for suite in bug.cases.split(":")]
+    compiled = {bug.builds or bug.file for bug in bugs}
+    return [k for k in kernels if not any(fnmatch.fnmatchcase(k, suite) for suite in tried)] + [s for s in sources if s not in compiled]
 
 
 def mutated(bug, root):
@@ -106,7 +124,7 @@ def try_bug(bug, options):
         raise RuntimeError("does not link: " + first_complaint(done.stderr))
     run = [str(program), f"--gtest_filter={bug.cases}", "--gtest_fail_fast", "--gtest_brief=1"]
     try:
-        done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS, errors="replace")
+        done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS, errors="replace", env={**os.environ, **bug.environment})
     except subprocess.TimeoutExpired:
         return True, f"did not end within {SECONDS} s"
     finally:
@@ -127,7 +145,11 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    bugs = [bug for bug in read_bugs(options.source / "tests" / "simt" / "planted_bugs.txt") if options.only in bug.name]
+    every = read_bugs(options.source / "tests" / "simt" / "planted_bugs.txt")
+    bugs = [bug for bug in every if options.only in bug.name]
+    spared = without_bugs(every, options.source)
+    for name in spared:
+        print(f"MISSED  no bug is planted into {name}")
     wrong = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         tries = [(bug, pool.submit(try_bug, bug, options)) for bug in bugs]
@@ -139,7 +161,7 @@ def main():
             wrong += not caught
             print(f"{'caught' if caught else 'MISSED':7} {bug.name:40} {said[:220]}", flush=True)
     print(f"{len(bugs) - wrong} of {len(bugs)} planted bugs caught")
-    return 1 if wrong or not bugs else 0
+    return 1 if wrong or spared or not bugs else 0
 
 
 if __name__ == "__main__":

@@ -72,10 +72,14 @@ void gemm_rest(const GemmPanelArgs& args, int64_t rows, const float* a, float* c
 template <int kVectors, int kRows>
 void gemm_tiles(const GemmPanelArgs& args) {
   const int64_t tiles = (args.rows + kRows - 1) / kRows;
-  const int64_t share = args.b_next != nullptr ? (args.b_next_floats / tiles + 15) / 16 * 16 : 0;
+  const float* next = args.b_next;
+  const float* const next_end = next != nullptr ? next + args.k * args.b_next_k_stride : nullptr;
+  const int64_t share = (args.k + tiles - 1) / tiles;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     // Each tile asks for its share of the next panel, into L2.
-    for (int64_t j = 0; j < share; j += 16) __builtin_prefetch(args.b_next + tile * share + j, 0, 2);
+    for (int64_t k = 0; k < share && next != next_end; ++k, next += args.b_next_k_stride) {
+      for (int j = 0; j < kVectors * kLanes; j += 16) __builtin_prefetch(next + j, 0, 2);
+    }
     const int64_t first = tile * kRows;
     const int64_t rows = args.rows - first < kRows ? args.rows - first : kRows;
     gemm_rest<kVectors, kRows>(args, rows, args.a + first * args.a_row_stride,

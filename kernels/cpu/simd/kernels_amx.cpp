@@ -30,11 +30,20 @@ inline __attribute__((always_inline)) __m512 from_bf16(__m256i x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }
 
-float split_row(const AmxSplitArgs& args, int64_t row) {
+constexpr int64_t kLow = 2 * kAmxTileBytes;
+
+/// Bytes of a step of a group, its high half alone or with the low one.
+inline __attribute__((always_inline)) int64_t step_bytes(bool coarse) {
+  return coarse ? kLow : kAmxStepBytes;
+}
+
+template <bool kCoarse>
+void split_row(const AmxSplitArgs& args, int64_t row) {
   const __m512 factor = _mm512_set1_ps(args.factor);
   char* to = args.group + row / kAmxTile * kAmxTileBytes + row % kAmxTile * 64;
-  const float* x = args.x + row * args.d;
+  const float* x = args.x + (args.members == nullptr ? row : args.members[row]) * args.d;
   __m512 squares = _mm512_setzero_ps();
+  __m512 rests = _mm512_setzero_ps();
   for (int64_t first = 0; first < args.d; first += kAmxDepth) {
     for (int half = 0; half < 2; ++half) {
       const int64_t at = first + 16 * half;
@@ -45,29 +54,34 @@ float split_row(const AmxSplitArgs& args, int64_t row) {
       squares = _mm512_fmadd_ps(centered, centered, squares);
       const __m512 y = _mm512_mul_ps(centered, factor);
       const __m256i high = to_bf16(y);
-      const __m256i low = to_bf16(_mm512_sub_ps(y, from_bf16(high)));
+      const __m512 rest = _mm512_sub_ps(y, from_bf16(high));
+      rests = _mm512_fmadd_ps(rest, rest, rests);
       _mm256_store_si256(reinterpret_cast<__m256i*>(to + 32 * half), high);
-      _mm256_store_si256(reinterpret_cast<__m256i*>(to + 2 * kAmxTileBytes + 32 * half), low);
+      if (!kCoarse) _mm256_store_si256(reinterpret_cast<__m256i*>(to + kLow + 32 * half), to_bf16(rest));
     }
-    to += kAmxStepBytes;
+    to += step_bytes(kCoarse);
   }
-  return _mm512_reduce_add_ps(squares);
+  args.squares[row] = _mm512_reduce_add_ps(squares);
+  args.rests[row] = _mm512_reduce_add_ps(rests);
 }
 
 void split_rows(const AmxSplitArgs& args) {
   __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
   const int64_t steps = (args.d + kAmxDepth - 1) / kAmxDepth;
-  for (int64_t row = 0; row < args.rows; ++row) args.squares[row] = split_row(args, row);
+  for (int64_t row = 0; row < args.rows; ++row)
+    args.coarse ? split_row<true>(args, row) : split_row<false>(args, row);
   for (int64_t row = args.rows; row < kAmxGroup; ++row) {
-    args.squares[row] = 0;
+    args.squares[row] = args.rests[row] = 0;
     char* const to = args.group + row / kAmxTile * kAmxTileBytes + row % kAmxTile * 64;
     for (int64_t step = 0; step < steps; ++step) {
-      _mm512_store_si512(to + step * kAmxStepBytes, _mm512_setzero_si512());
-      _mm512_store_si512(to + step * kAmxStepBytes + 2 * kAmxTileBytes, _mm512_setzero_si512());
+      char* const high = to + step * step_bytes(args.coarse);
+      _mm512_store_si512(high, _mm512_setzero_si512());
+      if (!args.coarse) _mm512_store_si512(high + kLow, _mm512_setzero_si512());
     }
   }
   if (!args.columns) return;
-  for (int64_t tile = 0; tile < 4 * steps; ++tile) transpose_tile(args.group + tile * kAmxTileBytes);
+  const int64_t tiles = steps * step_bytes(args.coarse) / kAmxTileBytes;
+  for (int64_t tile = 0; tile < tiles; ++tile) transpose_tile(args.group + tile * kAmxTileBytes);
 }
 
 // Tiles' numbers are part of an instruction: 0..3 are sums, 4 and 5 queries, 6 and 7 columns.
@@ -126,10 +140,11 @@ inline __attribute__((always_inline)) void take_in(const Waiting& waiting, int64
 
 /// Scores of a group of queries and a panel. Between the tiles' products, which run beside, rows of those
 /// that wait are taken in: one after the other, the two would take twice as long.
+template <bool kCoarse>
 inline __attribute__((always_inline)) void score(const char* queries, const char* panel, int64_t steps,
                                                  float* scores, const Waiting& waiting) {
-  constexpr int64_t kLow = 2 * kAmxTileBytes;
-  const int64_t share = (kAmxGroup + 3 * steps - 1) / (3 * steps);
+  const int64_t products = (kCoarse ? 1 : 3) * steps;
+  const int64_t share = (kAmxGroup + products - 1) / products;
   int64_t row = waiting.scores == nullptr ? kAmxGroup : 0;
   const auto take_some = [&] {
     const int64_t end = row + share < kAmxGroup ? row + share : kAmxGroup;
@@ -145,14 +160,16 @@ inline __attribute__((always_inline)) void score(const char* queries, const char
     load_columns(panel);
     add_products();
     take_some();
-    load_columns(panel + kLow);
-    add_products();
-    take_some();
-    load_queries(queries + kLow);
-    load_columns(panel);
-    add_products();
-    take_some();
-    queries += kAmxStepBytes;
+    if (!kCoarse) {
+      load_columns(panel + kLow);
+      add_products();
+      take_some();
+      load_queries(queries + kLow);
+      load_columns(panel);
+      add_products();
+      take_some();
+    }
+    queries += step_bytes(kCoarse);
     panel += kAmxStepBytes;
   }
   _tile_stored(0, scores, 64);
@@ -161,23 +178,30 @@ inline __attribute__((always_inline)) void score(const char* queries, const char
   _tile_stored(3, scores + 768, 64);
 }
 
-void nearest(const AmxNearestArgs& args) {
-  __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
-  _tile_loadconfig(&kTileConfig);
+template <bool kCoarse>
+void nearest_of(const AmxNearestArgs& args) {
   alignas(64) float scores[2][kPanelScores];
-  const int64_t group_bytes = args.steps * kAmxStepBytes;
+  const int64_t group_bytes = args.steps * step_bytes(kCoarse);
+  const int64_t panel_bytes = args.steps * kAmxStepBytes;
   Waiting waiting = {nullptr, nullptr, 0, nullptr, false};
   int64_t turn = 0;
   for (int64_t group = 0; group < args.query_groups; ++group) {
     for (int64_t panel = 0; panel < args.panel_count; ++panel) {
       float* const now = scores[turn++ % 2];
-      score(args.queries + group * group_bytes, args.panels + panel * group_bytes, args.steps, now, waiting);
+      score<kCoarse>(args.queries + group * group_bytes, args.panels + panel * panel_bytes, args.steps, now,
+                     waiting);
       waiting = {now, args.norms + panel * kAmxGroup,
                  args.first_column + static_cast<int32_t>(panel * kAmxGroup),
                  args.state + group * kAmxGroup * kAmxState, args.fresh && panel == 0};
     }
   }
   if (waiting.scores != nullptr) take_in(waiting, 0, kAmxGroup);
+}
+
+void nearest(const AmxNearestArgs& args) {
+  __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
+  _tile_loadconfig(&kTileConfig);
+  args.coarse ? nearest_of<true>(args) : nearest_of<false>(args);
   _tile_release();
 }
 

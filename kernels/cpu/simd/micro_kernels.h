@@ -68,8 +68,8 @@ struct GemmPanelArgs {
   const float* b;
   int64_t b_k_stride;
   int64_t columns;      ///< at most MicroKernels::gemm_columns
-  const float* b_next;  ///< what the next call will read as b, brought into L2 meanwhile; may be null
-  int64_t b_next_floats;
+  const float* b_next;  ///< k rows that the next call will read as b, brought into L2 meanwhile; may be null
+  int64_t b_next_k_stride;
   float* c;
   int64_t c_row_stride;
   bool add;
@@ -101,6 +101,21 @@ struct AddRowsArgs {
   const float* weights;  ///< null: 1
   int64_t columns;
   double* sums;
+};
+
+/// As AddRowsArgs, by kmeans_accumulate_exact's rule: coarse parts to `sums`, fine ones to `fine_sums`.
+struct AddRowsExactArgs {
+  const float* x;
+  int64_t stride;
+  const int64_t* members;
+  int64_t count;
+  const float* weights;  ///< null: 1
+  bool subtract;
+  int64_t columns;
+  const double* grid;
+  const double* fine_grid;
+  double* sums;
+  double* fine_sums;
 };
 
 /// Winograd F(4x4,3x3): tiles [first, first + count) of the batch (tile = (n * tiles_h + th) * tiles_w + tw),
@@ -317,6 +332,7 @@ struct MicroKernels {
   void (*reduce_columns)(SimdReduce op, const float* x, int64_t count, int64_t stride, int64_t columns,
                          double* results);
   void (*add_rows)(const AddRowsArgs& args);
+  void (*add_rows_exact)(const AddRowsExactArgs& args);
   void (*filter_gradient)(const FilterGradientArgs& args);
   void (*combine_filter_gradient)(const CombineFilterGradientArgs& args);
   /// sums[j] += sum over pixels in rising order of (a[j] - shift_a[j]) * (b[j] - shift_b[j]), j < 16

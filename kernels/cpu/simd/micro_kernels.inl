@@ -45,6 +45,7 @@ const MicroKernels kKernels = {
     .reduce_line = reduce_line,
     .reduce_columns = reduce_columns,
     .add_rows = add_rows,
+    .add_rows_exact = add_rows_exact,
     .filter_gradient = filter_gradient,
     .combine_filter_gradient = combine_filter_gradient,
     .channel_products = channel_products,

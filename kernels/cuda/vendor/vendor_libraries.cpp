@@ -1,5 +1,7 @@
 #include "kernels/cuda/vendor/vendor_libraries.h"
 
+#include <utility>
+
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/vendor/cublas_lt.h"
 #include "kernels/gemm.h"
@@ -102,6 +104,18 @@ void VendorLibraries::override_kernels(KernelTable& table) const {
     table.softmax_forward = softmax_forward_cudnn;
   }
 #endif
+}
+
+void use_engine(CudaDevice& device, const DeviceOptions& options) {
+  if (options.engine == Engine::kNative) return;
+  std::vector<std::string> missing;
+  auto libraries = std::make_unique<VendorLibraries>(device, missing);
+  if (options.engine == Engine::kVendor && !missing.empty())
+    throw Unsupported(text(options.name, ": ", missing[0]));
+  for (const std::string& line : missing) {
+    if (options.warn) options.warn(text(options.name, ": ", line, "; native kernels take its place"));
+  }
+  if (libraries->any()) device.use_vendor(std::move(libraries));
 }
 
 }  // namespace panda::kernels::cuda::vendor

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/device_registry.h"
 #include "kernels/kernel_table.h"
 #include "kernels/tensor/error.h"
 
@@ -53,5 +54,9 @@ class VendorLibraries {
   std::unique_ptr<CublasLt> blas_;
   std::unique_ptr<Cudnn> dnn_;
 };
+
+/// Gives the device the kernels of the options' engine. A library that cannot serve: Unsupported with one
+/// line for kVendor, a line to options.warn for kAuto.
+void use_engine(CudaDevice& device, const DeviceOptions& options);
 
 }  // namespace panda::kernels::cuda::vendor

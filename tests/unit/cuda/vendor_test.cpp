@@ -1,6 +1,9 @@
 // The vendor's libraries, as far as they go without a GPU: loading them, and what is said where that fails.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
+
 #include "fake_runtime.h"
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/vendor/dynamic_library.h"
@@ -10,6 +13,7 @@
 #include "kernels/cuda/vendor/cudnn_convolution.h"
 #endif
 #include "tests/support/temporary_directory.h"
+#include "tools/exit_code.h"
 
 namespace panda::test {
 namespace {
@@ -77,6 +81,40 @@ TEST(VendorLibraries, WhatNeitherEngineHasIsOneLine) {
   } catch (const Unsupported& error) {
     EXPECT_STREQ(error.what(), "conv2d_backward_input: device cuda has neither a native nor a vendor kernel");
   }
+}
+
+/// In a process whose loader finds libraries of the right names that are none (CMakeLists.txt writes them).
+TEST(BrokenLibraries, VendorIsRefusedInOneLineAndAutoComputesNatively) {
+  if (std::getenv("PLAYED_BROKEN_LIBRARIES") == nullptr)
+    GTEST_SKIP()
+        << "the loader of this process finds no broken libraries: test_cuda_broken_libraries does it";
+  reset_fake_gpu();
+  kernels::cuda::CudaDevice device(0, Precision::kF32, 1, false, fake_runtime());
+  kernels::DeviceOptions options;
+  options.name = "cuda";
+  options.engine = kernels::Engine::kVendor;
+  tools::Failure failure;
+  try {
+    kernels::cuda::vendor::use_engine(device, options);
+  } catch (...) {
+    failure = tools::describe_failure(std::current_exception());
+  }
+  EXPECT_EQ(failure.exit_code, tools::kExitBadInput);
+  EXPECT_TRUE(failure.line.starts_with("panda: cuda: cuBLAS: libcublasLt.so.")) << failure.line;
+  EXPECT_TRUE(failure.line.ends_with(": invalid ELF header\n")) << failure.line;
+  EXPECT_NE(failure.line.find(" is broken: "), std::string::npos) << failure.line;
+  EXPECT_EQ(std::count(failure.line.begin(), failure.line.end(), '\n'), 1);
+
+  std::vector<std::string> warnings;
+  options.engine = kernels::Engine::kAuto;
+  options.warn = [&](const std::string& line) { warnings.push_back(line); };
+  kernels::cuda::vendor::use_engine(device, options);
+  ASSERT_EQ(warnings.size(), 2);
+  EXPECT_TRUE(warnings[0].starts_with("cuda: cuBLAS: ")) << warnings[0];
+  EXPECT_TRUE(warnings[1].starts_with("cuda: cuDNN: ")) << warnings[1];
+  for (const std::string& line : warnings)
+    EXPECT_TRUE(line.ends_with("; native kernels take its place")) << line;
+  EXPECT_EQ(device.kernels().gemm, kernels::cuda::native_kernels().gemm);
 }
 
 // cuDNN checks every operation of a graph when it is finalized, and needs no GPU for that.

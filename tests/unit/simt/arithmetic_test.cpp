@@ -67,6 +67,43 @@ TEST(SimtArithmetic, FmafOnMidpointsThatTheDoubleSumRoundsTo) {
   }
 }
 
+TEST(SimtArithmetic, F32OperationsAreRoundedOnce) {
+  // f64 holds twice the digits and two more: rounding its result to f32 is rounding once.
+  Random random(19);
+  const auto draw = [&] {
+    return static_cast<float>(
+        std::ldexp(random.next_uniform(-1, 1), static_cast<int>(random.next_below(40)) - 20));
+  };
+  for (int i = 0; i < 20000; ++i) {
+    const float a = draw();
+    const float b = draw();
+    const double wide = a;
+    EXPECT_EQ(__fadd_rn(a, b), static_cast<float>(wide + b));
+    EXPECT_EQ(__fsub_rn(a, b), static_cast<float>(wide - b));
+    EXPECT_EQ(__fmul_rn(a, b), static_cast<float>(wide * b));
+    EXPECT_EQ(__fdiv_rn(a, b), static_cast<float>(wide / b));
+    EXPECT_EQ(__frcp_rn(a), static_cast<float>(1 / wide));
+    EXPECT_EQ(__fsqrt_rn(std::abs(a)), static_cast<float>(std::sqrt(std::abs(wide))));
+    EXPECT_EQ(__double2float_rn(wide), a);
+    EXPECT_EQ(__fmaf_rn(a, b, 0.0f), static_cast<float>(wide * b));
+  }
+  // 1 + 2^-11 + 2^-24 before rounding: a sum that took the product unrounded would keep the last term.
+  EXPECT_EQ(__fsub_rn(__fmul_rn(1 + 0x1p-12f, 1 + 0x1p-12f), 1 + 0x1p-11f), 0.0f);
+  EXPECT_EQ(__fmaf_rn(1 + 0x1p-12f, 1 + 0x1p-12f, -1 - 0x1p-11f), 0x1p-24f);
+}
+
+TEST(SimtArithmetic, F64OperationsAreRoundedOnceTiesToEven) {
+  EXPECT_EQ(__dadd_rn(0x1p53, 1), 0x1p53);
+  EXPECT_EQ(__dadd_rn(0x1p53, 3), 0x1p53 + 4);
+  EXPECT_EQ(__dsub_rn(-0x1p53, 3), -0x1p53 - 4);
+  EXPECT_EQ(__dmul_rn(1 + 0x1p-52, 1 + 0x1p-52), 1 + 0x1p-51);
+  EXPECT_EQ(__dsub_rn(__dmul_rn(1 + 0x1p-27, 1 + 0x1p-27), 1 + 0x1p-26), 0.0);  // a fused one gives 2^-54
+  EXPECT_EQ(__fma_rn(1 + 0x1p-27, 1 + 0x1p-27, -1 - 0x1p-26), 0x1p-54);
+  EXPECT_EQ(__ddiv_rn(1, 3), 0x1.5555555555555p-2);
+  EXPECT_EQ(__ddiv_rn(2, 3), 0x1.5555555555555p-1);
+  EXPECT_EQ(__dsqrt_rn(2), 0x1.6a09e667f3bcdp+0);
+}
+
 TEST(SimtArithmetic, MinAndMaxPreferNumbersToNan) {
   EXPECT_EQ(max(NAN, 2.0f), 2.0f);
   EXPECT_EQ(min(2.0f, NAN), 2.0f);
@@ -95,6 +132,8 @@ TEST(SimtArithmetic, BitOperations) {
   EXPECT_EQ(__umulhi(0xffffffffu, 0xffffffffu), 0xfffffffeu);
   EXPECT_EQ(__mulhi(-1, 5), -1);
   EXPECT_EQ(__umul64hi(~0ull, ~0ull), ~0ull - 1);
+  const unsigned stored = 0x1234u;
+  EXPECT_EQ(__ldg(&stored), 0x1234u);
 }
 
 TEST(SimtArithmetic, ConversionsRoundAndClamp) {
@@ -112,6 +151,15 @@ TEST(SimtArithmetic, ConversionsRoundAndClamp) {
   EXPECT_EQ(__double2int_rn(std::numeric_limits<double>::quiet_NaN()), std::numeric_limits<int>::min());
   EXPECT_EQ(__double2ll_rn(1e30), std::numeric_limits<long long>::max());
   EXPECT_EQ(__float_as_int(-0.0f), std::numeric_limits<int>::min());
+  EXPECT_EQ(__int_as_float(0x3fc00000), 1.5f);
+  EXPECT_EQ(__int2float_rn((1 << 24) + 1), 0x1p24f);  // ties to even
+  EXPECT_EQ(__int2float_rn((1 << 24) + 3), 0x1p24f + 4);
+  EXPECT_EQ(__uint2float_rn(0xffffffffu), 0x1p32f);
+  EXPECT_EQ(__ll2float_rn((1ll << 40) + (1ll << 16)), 0x1p40f);
+  EXPECT_EQ(__ll2float_rn((1ll << 40) + (1ll << 16) + 1), 0x1p40f + 0x1p17f);
+  EXPECT_EQ(__ll2double_rn((1ll << 53) + 3), 0x1p53 + 4);
+  EXPECT_EQ(__double2float_rn(1 + 0x1p-24), 1.0f);
+  EXPECT_EQ(__double2float_rn(1 + 0x1p-24 + 0x1p-50), 1 + 0x1p-23f);
   EXPECT_EQ(__longlong_as_double(__double_as_longlong(0.1)), 0.1);
   EXPECT_EQ(__saturatef(NAN), 0.0f);
   EXPECT_EQ(__saturatef(1.5f), 1.0f);
@@ -121,6 +169,7 @@ TEST(SimtArithmetic, ConversionsRoundAndClamp) {
 TEST(SimtArithmetic, ApproximateFunctionsAreWithinTheGuidesErrors) {
   // CUDA C++ Programming Guide, "Mathematical Functions": ours may not be worse than what a GPU promises.
   for (float x = 0x1p-20f; x < 80; x *= 1.37f) {
+    EXPECT_EQ(__frsqrt_rn(x), static_cast<float>(1 / std::sqrt(static_cast<double>(x))));
     EXPECT_NEAR(rsqrtf(x) * std::sqrt(static_cast<double>(x)), 1, 0x1p-22) << x;
     EXPECT_NEAR(__expf(-x) / std::exp(-static_cast<double>(x)), 1, 0x1p-22 * (2 + 1.173 * x)) << x;
     EXPECT_NEAR(__logf(x), std::log(static_cast<double>(x)), 0x1p-21 + 0x1p-22 * std::abs(std::log(x))) << x;
