@@ -352,7 +352,7 @@ TEST(ScoreRuleNames, AreTheirInverse) {
 
 TEST(LeaveOneOutThreshold, KeepsItsPromiseForMahalanobisScoresInASimulation) {
   const std::unique_ptr<Device> device = kernels::make_device({"reference", 1, ""});
-  constexpr int64_t kDraws = 1000;
+  constexpr int64_t kDraws = 500;
   constexpr int64_t kNormals = 39;
   // More and fewer features than images; closed form and folds.
   for (const auto& [d, components] : std::vector<std::pair<int64_t, int64_t>>{{4, 0}, {60, 0}, {4, 2}}) {
