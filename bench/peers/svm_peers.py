@@ -56,7 +56,7 @@ def main():
             np.save(folder / "queries.npy", queries)
             ours.ask(f"features {folder}/features.npy {folder}/queries.npy")
             as_double, queries_as_double = features.astype(np.float64), queries.astype(np.float64)
-            gamma = 1 / (d * as_double.var())
+            gamma = float(1 / (d * as_double.var()))
             machine = OneClassSVM(nu=nu, gamma=gamma, tol=tolerance, cache_size=MEMORY_MIB, shrinking=True)
             times = {who: [] for who in ["fit ours", "fit sklearn", "score ours", "score sklearn"]}
 
