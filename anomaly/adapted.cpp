@@ -5,6 +5,8 @@
 #include <cmath>
 #include <utility>
 
+#include "anomaly/scoring_fields.h"
+
 namespace panda::anomaly {
 
 namespace {
@@ -50,9 +52,7 @@ AdaptedOptions read_options(const FittedModelFile& file) {
   AdaptedOptions options;
   options.method = file.method();
   options.by_logit = file.flag_field("option.by_logit");
-  options.score.rule = score_rule_from_name(file.text_field("option.score"));
-  options.score.k = file.integer_field("option.k", 1, INT64_MAX);
-  options.score.normalize = file.flag_field("option.normalize");
+  options.score = get_score_options(file);
   options.transform = get_transform(file);
   if (file.has("threshold.false_alarm_rate"))
     options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
@@ -136,10 +136,7 @@ void Adapted::score_each(const data::ImageSet& images, const ExtractOptions& ext
 }
 
 std::string Adapted::description() const {
-  const ScoreOptions& score = options_.score;
-  std::string how = options_.by_logit ? "logit" : score_rule_name(score.rule);
-  if (!options_.by_logit && score.rule != ScoreRule::kCenter) how += text(", k=", score.k);
-  if (!options_.by_logit && score.normalize) how += ", normalised";
+  std::string how = options_.by_logit ? "logit" : score_description(options_.score);
   if (members_.size() > 1) how += text(", ", members_.size(), " copies");
   return text(options_.method, ": ", how, "; ", nn::describe(architecture()));
 }
@@ -149,13 +146,10 @@ void Adapted::save(const std::string& path, const NamedTensors& network,
                    const weights::Metadata& fields) const {
   PANDA_INTERNAL_ASSERT(trained.size() + 1 == members_.size(), trained.size());
   weights::Metadata metadata = fields;
-  const ScoreOptions& score = options_.score;
   metadata["arch"] = nn::describe(architecture());
   metadata["members"] = std::to_string(members_.size());
   metadata["option.by_logit"] = options_.by_logit ? "1" : "0";
-  metadata["option.score"] = score_rule_name(score.rule);
-  metadata["option.k"] = std::to_string(score.k);
-  metadata["option.normalize"] = score.normalize ? "1" : "0";
+  put_score_options(metadata, options_.score);
   metadata["training_count"] = std::to_string(training_count_);
   put_transform(metadata, options_.transform);
   if (threshold_) {
@@ -194,7 +188,6 @@ Adapted Adapted::load(Device& device, const FittedModelFile& file) {
     const PrefixedTensors shared(file.tensors(), kNetworkPrefix);
     nn::ResnetConfig config = feature_config(shared, options.transform);
     if (options.by_logit) config.class_count = 1;
-    const DType reference_dtype = options.score.rule == ScoreRule::kCenter ? DType::kF64 : DType::kF32;
     auto network = std::make_unique<nn::Resnet>(device, config, shared);
     std::vector<Member> members;
     for (int64_t m = 0; m < count; ++m) {
@@ -203,12 +196,9 @@ Adapted Adapted::load(Device& device, const FittedModelFile& file) {
       Member member;
       member.scale = scales.data<double>()[m];
       if (!options.by_logit) {
-        const Tensor reference = file.load(reference_name(m), reference_dtype, 2);
-        if (reference.shape()[1] != config.feature_channels()) {
-          throw FormatError(file.source(),
-                            text(reference_name(m), " has ", reference.shape()[1],
-                                 " features, but the network gives ", config.feature_channels()));
-        }
+        const Tensor reference = load_reference(file, reference_name(m), options.score.rule);
+        check_reference_width(file, reference_name(m), options.score.rule, reference,
+                              config.feature_channels());
         member.scorer.emplace(device, reference, options.score);
       }
       members.push_back(std::move(member));

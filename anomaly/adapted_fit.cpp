@@ -77,8 +77,8 @@ void AdaptedFit::check() const {
   const AdaptedOptions& model = options_.model;
   const bool center = model.score.rule == ScoreRule::kCenter;
   const int64_t n = training_.size();
-  PANDA_CHECK(model.by_logit || center || n > model.score.k, model.method, ": ", n,
-              " training images are too few for k=", model.score.k);
+  PANDA_CHECK(model.by_logit || center || FeatureScorer::can_leave_one_out(n, model.score), model.method,
+              ": ", n, " training images are too few for ", smallest_fit_reason(model.score));
   PANDA_CHECK(!center || !model.score.normalize, model.method,
               ": the center is that of plain features, so the score center takes no normalize");
   PANDA_CHECK(options_.scale == ScaleRule::kOne || options_.adaptation.snapshot_every > 0, model.method,
@@ -88,8 +88,9 @@ void AdaptedFit::check() const {
               options_.adaptation.snapshot_every);
   if (options_.scale == ScaleRule::kLeftOutNeighbours) {
     const int64_t left_out = std::max<int64_t>(1, adapted_count() / kScaleShare);
-    PANDA_CHECK(adapted_count() - left_out >= model.score.k, model.method, ": ", adapted_count(),
-                " images to train on are too few for k=", model.score.k, " with a tenth left out");
+    PANDA_CHECK(adapted_count() - left_out >= smallest_fit(model.score), model.method, ": ", adapted_count(),
+                " images to train on are too few for ", smallest_fit_reason(model.score),
+                " with a tenth left out");
   }
   if (!model.false_alarm_rate) return;
   PANDA_CHECK(!held_out_.empty(), model.method, ": no image is held out for a threshold");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "anomaly/scoring_fields.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::anomaly {
@@ -19,37 +20,44 @@ std::vector<std::string> feature_tensors(const nn::ResnetConfig& config) {
   return names;
 }
 
-/// What can be said before the features are extracted, and not after it.
-void check_fit(int64_t n, const Dn2Options& options) {
-  const bool center = options.score.rule == ScoreRule::kCenter;
-  const bool kmeans = options.score.rule == ScoreRule::kKmeans;
-  const int64_t needed = center ? 1 : kmeans ? options.score.clusters : options.score.k;
-  const std::string asked = text(kmeans ? "clusters=" : "k=", needed);
-  PANDA_CHECK(n >= needed, "dn2: ", n, " training image", n == 1 ? " is" : "s are", " fewer than ",
-              center ? "the 1 that a center needs" : asked);
+}  // namespace
+
+const char* dn2_method(ScoreRule rule) {
+  return rule == ScoreRule::kOneClassSvm ? "oc-svm" : "dn2";
+}
+
+bool is_dn2_method(const std::string& method) {
+  return method == "dn2" || method == "oc-svm";
+}
+
+void check_dn2(int64_t n, const Dn2Options& options) {
+  const ScoreOptions& score = options.score;
+  const std::string method = dn2_method(score.rule);
+  PANDA_CHECK(n >= smallest_fit(score), method, ": ", n, " training image", n == 1 ? " is" : "s are",
+              " fewer than ", smallest_fit_reason(score));
   if (!options.false_alarm_rate) return;
-  PANDA_CHECK(FeatureScorer::can_leave_one_out(n, options.score), "dn2: ", n, " training image",
+  const bool counted = score.rule == ScoreRule::kKnnSumSq || score.rule == ScoreRule::kKnnMean ||
+                       score.rule == ScoreRule::kKmeans;
+  PANDA_CHECK(FeatureScorer::can_leave_one_out(n, score), method, ": ", n, " training image",
               n == 1 ? " is" : "s are", " too few for a threshold",
-              center ? std::string() : " with " + asked);
+              counted ? " with " + smallest_fit_reason(score) : std::string());
   static_cast<void>(
       conformal_threshold(std::vector<double>(static_cast<size_t>(n)), *options.false_alarm_rate));
 }
 
-const char* reference_name(ScoreRule rule) {
-  if (rule == ScoreRule::kKmeans) return "centers";
-  return rule == ScoreRule::kCenter ? "center" : "gallery";
-}
-
-}  // namespace
-
 Dn2 Dn2::fit(Device& device, const NamedTensors& weights, const data::ImageSet& training,
              const Dn2Options& options, const ExtractOptions& extract, Progress* progress) {
-  const int64_t n = training.size();
-  check_fit(n, options);
+  check_dn2(training.size(), options);
   auto network = std::make_unique<nn::Resnet>(device, feature_config(weights, options.transform), weights);
   const Tensor features = extract_features(*network, training, options.transform, extract, progress);
-  network->release_activations();
+  return fit_features(device, std::move(network), features, options, progress);
+}
 
+Dn2 Dn2::fit_features(Device& device, std::unique_ptr<nn::Resnet> network, const Tensor& features,
+                      const Dn2Options& options, Progress* progress) {
+  const int64_t n = features.shape()[0];
+  check_dn2(n, options);
+  network->release_activations();
   Dn2 model(std::move(network), FeatureScorer::fit(device, features, options.score, progress));
   model.options_ = options;
   model.training_count_ = n;
@@ -63,7 +71,7 @@ Dn2 Dn2::fit(Device& device, const NamedTensors& weights, const data::ImageSet& 
 
 void Dn2::set_threshold() {
   if (calibration_scores_.empty()) {
-    PANDA_CHECK(!options_.false_alarm_rate, "dn2: ", training_count_,
+    PANDA_CHECK(!options_.false_alarm_rate, method(), ": ", training_count_,
                 " training images are too few for a threshold");
     return;
   }
@@ -74,26 +82,27 @@ void Dn2::set_threshold() {
 }
 
 Threshold Dn2::threshold_for(double false_alarm_rate) const {
-  PANDA_CHECK(!calibration_scores_.empty(), "dn2: the model was fitted on ", training_count_,
+  PANDA_CHECK(!calibration_scores_.empty(), method(), ": the model was fitted on ", training_count_,
               " images, too few for a threshold");
   return conformal_threshold(calibration_scores_, false_alarm_rate);
 }
 
 std::string Dn2::threshold_text(const Threshold& threshold) const {
-  // Centers of nine tenths of the images are not those of all: docs/decisions/threshold.md.
-  if (options_.score.rule == ScoreRule::kKmeans)
-    return "about, " + threshold_meaning(threshold, "that were left out by tenths");
-  return threshold_meaning(threshold, "that were left out in turn");
+  // Only neighbours and (nearly) the center promise this exactly:
+  // docs/decisions/threshold.md.
+  const ScoreRule rule = options_.score.rule;
+  const bool about =
+      rule == ScoreRule::kKmeans || rule == ScoreRule::kMahalanobis || rule == ScoreRule::kOneClassSvm;
+  return (about ? "about, " : "") + threshold_meaning(threshold, scorer_.leaves_out_folds(training_count_)
+                                                                     ? "that were left out by tenths"
+                                                                     : "that were left out in turn");
 }
 
 void Dn2::save(const std::string& path, const NamedTensors& weights, const FitManifest& manifest) const {
   const ScoreOptions& score = options_.score;
   weights::Metadata fields;
   fields["arch"] = nn::describe(network_->config());
-  fields["option.score"] = score_rule_name(score.rule);
-  fields["option.k"] = std::to_string(score.k);
-  fields["option.normalize"] = score.normalize ? "1" : "0";
-  if (score.rule == ScoreRule::kKmeans) fields["option.clusters"] = std::to_string(score.clusters);
+  put_score_options(fields, score);
   fields["training_count"] = std::to_string(training_count_);
   put_transform(fields, options_.transform);
   put_manifest(fields, manifest);
@@ -108,34 +117,28 @@ void Dn2::save(const std::string& path, const NamedTensors& weights, const FitMa
   nn::ResnetConfig stored = nn::detect_resnet(weights);
   stored.class_count = 0;
   tensors.add_from(kNetworkPrefix, weights, feature_tensors(stored));
-  tensors.add(reference_name(score.rule), clone_to(scorer_.reference(), host(), "gallery"));
+  tensors.add(reference_kind(score.rule), clone_to(scorer_.reference(), host(), "gallery"));
   tensors.add("calibration_scores", Tensor::from<double>({static_cast<int64_t>(calibration_scores_.size())},
                                                          calibration_scores_.data()));
-  write_fitted_model(path, "dn2", fields, tensors);
+  write_fitted_model(path, method(), fields, tensors);
 }
 
 Dn2State read_dn2_state(const FittedModelFile& file) {
-  if (file.method() != "dn2") {
+  if (!is_dn2_method(file.method())) {
     throw FormatError(file.source(),
                       text("a model of the method ", printable(file.method()), ", expected dn2"));
   }
   Dn2State state;
-  try {
-    state.options.score.rule = score_rule_from_name(file.text_field("option.score"));
-  } catch (const InvalidArgument& error) {
-    throw FormatError(file.source(), error.what());
+  state.options.score = get_score_options(file);
+  if (file.method() != dn2_method(state.options.score.rule)) {
+    throw FormatError(file.source(), text("a model of the method ", printable(file.method()),
+                                          " that scores by ", score_rule_name(state.options.score.rule)));
   }
-  state.options.score.k = file.integer_field("option.k", 1, INT64_MAX);
-  state.options.score.normalize = file.flag_field("option.normalize");
-  if (state.options.score.rule == ScoreRule::kKmeans)
-    state.options.score.clusters = file.integer_field("option.clusters", 1, INT64_MAX);
   state.options.transform = get_transform(file);
   if (file.has("threshold.false_alarm_rate")) {
     state.options.false_alarm_rate = file.real_field("threshold.false_alarm_rate");
   }
-  const bool center = state.options.score.rule == ScoreRule::kCenter;
-  state.reference =
-      file.load(reference_name(state.options.score.rule), center ? DType::kF64 : DType::kF32, 2);
+  state.reference = load_reference(file, reference_kind(state.options.score.rule), state.options.score.rule);
   state.training_count = file.integer_field("training_count", 1, INT64_MAX);
   const Tensor scores = file.load("calibration_scores", DType::kF64, 1);
   state.calibration_scores.assign(scores.data<double>(), scores.data<double>() + scores.numel());
@@ -146,14 +149,12 @@ Dn2 Dn2::load(Device& device, const FittedModelFile& file) {
   const Dn2State state = read_dn2_state(file);
   const PrefixedTensors parameters(file.tensors(), kNetworkPrefix);
   const nn::ResnetConfig config = feature_config(parameters, state.options.transform);
-  if (state.reference.shape()[1] != config.feature_channels()) {
-    throw FormatError(file.source(), text("the ", reference_name(state.options.score.rule), " has ",
-                                          state.reference.shape()[1], " features, but the network gives ",
-                                          config.feature_channels()));
-  }
+  const ScoreOptions& score = state.options.score;
+  check_reference_width(file, reference_kind(score.rule), score.rule, state.reference,
+                        config.feature_channels());
   try {
     Dn2 model(std::make_unique<nn::Resnet>(device, config, parameters),
-              FeatureScorer(device, state.reference, state.options.score));
+              FeatureScorer(device, state.reference, score));
     model.options_ = state.options;
     model.training_count_ = state.training_count;
     model.calibration_scores_ = state.calibration_scores;
@@ -182,12 +183,7 @@ void Dn2::score_each(const data::ImageSet& images, const ExtractOptions& extract
 }
 
 std::string Dn2::description() const {
-  const ScoreOptions& score = options_.score;
-  return text("dn2: ", score_rule_name(score.rule),
-              score.rule == ScoreRule::kCenter   ? std::string()
-              : score.rule == ScoreRule::kKmeans ? text(", ", score.clusters, " clusters")
-                                                 : text(", k=", score.k),
-              score.normalize ? ", normalised" : "", "; ", nn::describe(architecture()));
+  return text(method(), ": ", score_description(options_.score), "; ", nn::describe(architecture()));
 }
 
 }  // namespace panda::anomaly

@@ -1,5 +1,7 @@
 // DN2: an image is as anomalous as its pretrained features are far from those of normal images.
 //
+// Two methods share this: dn2, and oc-svm, whose score is that of a one-class SVM (ScoreRule::kOneClassSvm).
+//
 // PANDA paper, section 2.2 and appendix B.1: pooled ResNet features, k = 2 nearest neighbours; no training at
 // all. anomaly/scoring.h says what "far" is, docs/decisions/threshold.md what the threshold promises.
 #pragma once
@@ -22,6 +24,12 @@ struct Dn2Options {
   std::optional<double> false_alarm_rate;
 };
 
+/// "dn2" or "oc-svm", by the rule.
+[[nodiscard]] const char* dn2_method(ScoreRule rule);
+[[nodiscard]] bool is_dn2_method(const std::string& method);
+/// What can be said of n training images before their features are there. Throws InvalidArgument.
+void check_dn2(int64_t n, const Dn2Options& options);
+
 /// What a model file holds beside the network.
 struct Dn2State {
   Dn2Options options;
@@ -41,6 +49,12 @@ class Dn2 final : public Detector {
   [[nodiscard]] static Dn2 fit(Device& device, const NamedTensors& weights, const data::ImageSet& training,
                                const Dn2Options& options, const ExtractOptions& extract = {},
                                Progress* progress = nullptr);
+
+  /// The same with features that are there: those of extract_features, f32 n,d, of `network` and the
+  /// training images.
+  [[nodiscard]] static Dn2 fit_features(Device& device, std::unique_ptr<nn::Resnet> network,
+                                        const Tensor& features, const Dn2Options& options,
+                                        Progress* progress = nullptr);
 
   /// Of a file that `save` wrote. Throws FormatError.
   [[nodiscard]] static Dn2 load(Device& device, const FittedModelFile& file);
@@ -67,11 +81,12 @@ class Dn2 final : public Detector {
 
   void score_each(const data::ImageSet& images, const ExtractOptions& extract, const ScoreSink& sink,
                   Progress* progress) const override;
-  [[nodiscard]] std::string method() const override { return "dn2"; }
+  [[nodiscard]] std::string method() const override { return dn2_method(options_.score.rule); }
   [[nodiscard]] std::string description() const override;
   [[nodiscard]] const data::ImageTransform& transform() const override { return options_.transform; }
 
   [[nodiscard]] const Dn2Options& options() const { return options_; }
+  [[nodiscard]] const FeatureScorer& scorer() const { return scorer_; }
   [[nodiscard]] const nn::ResnetConfig& architecture() const override { return network_->config(); }
   [[nodiscard]] int64_t training_count() const override { return training_count_; }
   /// Scores of the training images, each against the others, rising.

@@ -25,12 +25,26 @@ int64_t query_rows(const kernels::KnnGallery& gallery) {
   return std::clamp<int64_t>(kWorkPerReport / work_per_row, 256, 8192);
 }
 
-/// Stream of the seed from which the folds of kKmeans are drawn.
+/// Stream of the seed from which folds are drawn.
 constexpr uint64_t kFoldStream = 0x6b666f6c64;
 
 /// Whether the reference is searched: training vectors, or their centers.
 bool searches(ScoreRule rule) {
-  return rule != ScoreRule::kCenter;
+  return rule == ScoreRule::kKnnSumSq || rule == ScoreRule::kKnnMean || rule == ScoreRule::kKmeans;
+}
+
+/// Whether single images can be left out at little cost: of kMahalanobis, with most options.
+bool one_by_one(ScoreRule rule) {
+  return rule != ScoreRule::kKmeans && rule != ScoreRule::kOneClassSvm;
+}
+
+/// The fold of each of n images, folds of (nearly) equal size, drawn by the seed.
+std::vector<int64_t> draw_folds(int64_t n, int64_t folds, uint64_t seed) {
+  const std::vector<int64_t> order = Random(seed, kFoldStream).permutation(n);
+  std::vector<int64_t> fold_of(order.size());
+  for (size_t p = 0; p < order.size(); ++p)
+    fold_of[static_cast<size_t>(order[p])] = static_cast<int64_t>(p) % folds;
+  return fold_of;
 }
 
 /// Rows of the reference that a score is made of.
@@ -41,6 +55,10 @@ int64_t searched_rows(const ScoreOptions& options) {
 void check_options(const ScoreOptions& options) {
   if (options.rule == ScoreRule::kKmeans) {
     PANDA_CHECK(options.clusters >= 1, "scoring: clusters=", options.clusters, ", expected clusters >= 1");
+  } else if (options.rule == ScoreRule::kMahalanobis) {
+    check_whitening(options.whitening);
+  } else if (options.rule == ScoreRule::kOneClassSvm) {
+    check_one_class_svm(options.svm);
   } else {
     PANDA_CHECK(!searches(options.rule) || options.k >= 1, "scoring: k=", options.k, ", expected k >= 1");
   }
@@ -124,6 +142,10 @@ const char* score_rule_name(ScoreRule rule) {
       return "knn-mean";
     case ScoreRule::kKmeans:
       return "kmeans";
+    case ScoreRule::kMahalanobis:
+      return "mahalanobis";
+    case ScoreRule::kOneClassSvm:
+      return "oc-svm";
     case ScoreRule::kCenter:
       break;
   }
@@ -131,16 +153,52 @@ const char* score_rule_name(ScoreRule rule) {
 }
 
 ScoreRule score_rule_from_name(const std::string& name) {
-  for (const ScoreRule rule :
-       {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter, ScoreRule::kKmeans}) {
+  for (const ScoreRule rule : {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter,
+                               ScoreRule::kKmeans, ScoreRule::kMahalanobis, ScoreRule::kOneClassSvm}) {
     if (name == score_rule_name(rule)) return rule;
   }
   throw InvalidArgument("unknown score rule '" + printable(name) +
-                        "', expected knn-sum-sq, knn-mean, center or kmeans");
+                        "', expected knn-sum-sq, knn-mean, center, kmeans or mahalanobis");
+}
+
+int64_t smallest_fit(const ScoreOptions& options) {
+  switch (options.rule) {
+    case ScoreRule::kCenter:
+    case ScoreRule::kOneClassSvm:
+      return 1;
+    case ScoreRule::kKmeans:
+      return options.clusters;
+    case ScoreRule::kMahalanobis:
+      return std::max<int64_t>(2, options.whitening.components + 1);
+    case ScoreRule::kKnnSumSq:
+    case ScoreRule::kKnnMean:
+      break;
+  }
+  return options.k;
+}
+
+std::string smallest_fit_reason(const ScoreOptions& options) {
+  switch (options.rule) {
+    case ScoreRule::kCenter:
+      return "the 1 that a center needs";
+    case ScoreRule::kOneClassSvm:
+      return "the 1 that a machine needs";
+    case ScoreRule::kKmeans:
+      return text("clusters=", options.clusters);
+    case ScoreRule::kMahalanobis:
+      return options.whitening.components > 0
+                 ? text("the ", smallest_fit(options), " that components=", options.whitening.components,
+                        " needs")
+                 : "the 2 that a covariance needs";
+    case ScoreRule::kKnnSumSq:
+    case ScoreRule::kKnnMean:
+      break;
+  }
+  return text("k=", options.k);
 }
 
 std::vector<double> knn_scores(ScoreRule rule, const ConstTensorView& distances) {
-  PANDA_CHECK(searches(rule), "knn_scores: the rule center takes no neighbours");
+  PANDA_CHECK(searches(rule), "knn_scores: the rule ", score_rule_name(rule), " takes no neighbours");
   PANDA_CHECK(distances.shape().rank() == 2 && distances.shape()[1] >= 1, "knn_scores: distances are ",
               distances.to_string(), ", expected f64 n,k");
   const auto* d = distances.data<double>();
@@ -158,6 +216,14 @@ std::vector<double> knn_scores(ScoreRule rule, const ConstTensorView& distances)
 FeatureScorer::FeatureScorer(Device& device, const ConstTensorView& reference, const ScoreOptions& options)
     : FeatureScorer(device, options) {
   check_options(options);
+  if (options.rule == ScoreRule::kMahalanobis) {
+    whitening_.emplace(clone_to(reference, host(), "whitening"));
+    return;
+  }
+  if (options.rule == ScoreRule::kOneClassSvm) {
+    svm_.emplace(clone_to(reference, host(), "support vectors"));
+    return;
+  }
   const DType dtype = searches(options.rule) ? DType::kF32 : DType::kF64;
   PANDA_CHECK(reference.shape().rank() == 2 && reference.dtype() == dtype, "scoring: the reference is ",
               reference.to_string(), ", expected ", dtype_name(dtype), " n,d");
@@ -184,14 +250,24 @@ FeatureScorer FeatureScorer::fit(Device& device, const ConstTensorView& features
   check_features(features);
   const int64_t n = features.shape()[0];
   PANDA_CHECK(n >= 1, "scoring: there are no training images");
-  const bool kmeans = options.rule == ScoreRule::kKmeans;
-  const int64_t needed = kmeans ? options.clusters : options.k;
-  PANDA_CHECK(!searches(options.rule) || n >= needed, "scoring: ", n, " training image", n == 1 ? "" : "s",
-              n == 1 ? " is" : " are", " fewer than ", kmeans ? "clusters=" : "k=", needed);
+  PANDA_CHECK(n >= smallest_fit(options), "scoring: ", n, " training image", n == 1 ? "" : "s",
+              n == 1 ? " is" : " are", " fewer than ", smallest_fit_reason(options));
   check_finite(features);
   FeatureScorer scorer(device, options);
   Tensor reference = scorer.prepared(features);
-  if (kmeans) reference = clone_to(scorer.centers_of(reference, progress), device, "centers");
+  if (options.rule == ScoreRule::kMahalanobis) {
+    Tensor copy;
+    scorer.whitening_ =
+        Whitening::fit(host_view(reference, copy), options.whitening, device.threads(), progress);
+    return scorer;
+  }
+  if (options.rule == ScoreRule::kOneClassSvm) {
+    Tensor copy;
+    scorer.svm_ = OneClassSvm::fit(host_view(reference, copy), options.svm, device.threads(), progress);
+    return scorer;
+  }
+  if (options.rule == ScoreRule::kKmeans)
+    reference = clone_to(scorer.centers_of(reference, progress), device, "centers");
   scorer.set_reference(searches(options.rule) ? reference : mean_of_rows(reference));
   return scorer;
 }
@@ -207,6 +283,11 @@ Tensor FeatureScorer::prepared(const ConstTensorView& features) const {
   Tensor copy = clone_to(features, *device_, "features");
   if (options_.normalize) kernels::normalize_rows_forward(*device_, {copy, copy});
   return copy;
+}
+
+Tensor FeatureScorer::host_features(Device& device, const ConstTensorView& features,
+                                    const ScoreOptions& options) {
+  return on_host(FeatureScorer(device, options).prepared(features));
 }
 
 std::vector<double> FeatureScorer::center_scores(const ConstTensorView& features) const {
@@ -226,6 +307,19 @@ std::vector<double> FeatureScorer::center_scores(const ConstTensorView& features
   return scores;
 }
 
+std::vector<double> FeatureScorer::block_scores(const ConstTensorView& features) const {
+  if (whitening_) {
+    Tensor copy;
+    return whitening_->scores(host_view(features, copy), device_->threads());
+  }
+  if (svm_) {
+    Tensor copy;
+    return svm_->scores(host_view(features, copy), device_->threads());
+  }
+  if (!searches(options_.rule)) return center_scores(features);
+  return knn_scores(options_.rule, search(*device_, features, gallery_, searched_rows(options_)).distances);
+}
+
 std::vector<double> FeatureScorer::score(const ConstTensorView& features, Progress* progress) const {
   check_features(features);
   PANDA_CHECK(features.shape()[1] == feature_width(), "scoring: features have d=", features.shape()[1],
@@ -237,11 +331,7 @@ std::vector<double> FeatureScorer::score(const ConstTensorView& features, Progre
   for (int64_t begin = 0; begin < n; begin += step) {
     const int64_t end = std::min(n, begin + step);
     const Tensor queries = prepared(features.rows(begin, end));
-    const std::vector<double> block =
-        searches(options_.rule)
-            ? knn_scores(options_.rule,
-                         search(*device_, queries, gallery_, searched_rows(options_)).distances)
-            : center_scores(queries);
+    const std::vector<double> block = block_scores(queries);
     scores.insert(scores.end(), block.begin(), block.end());
     report_progress(progress, "scoring", end, n);
   }
@@ -249,42 +339,46 @@ std::vector<double> FeatureScorer::score(const ConstTensorView& features, Progre
 }
 
 bool FeatureScorer::can_leave_one_out(int64_t n, const ScoreOptions& options) {
-  if (options.rule == ScoreRule::kKmeans) {
-    const int64_t folds = std::min(n, kKmeansFolds);
-    return n >= 2 && n - (n + folds - 1) / folds >= options.clusters;
+  if (!one_by_one(options.rule) || options.rule == ScoreRule::kMahalanobis) {
+    const int64_t folds = std::min(n, kFolds);
+    return n >= 2 && n - (n + folds - 1) / folds >= smallest_fit(options);
   }
-  return searches(options.rule) ? n > options.k : n >= 2;
+  return n > smallest_fit(options);
+}
+
+bool FeatureScorer::leaves_out_folds(int64_t n) const {
+  return !one_by_one(options_.rule) || (whitening_ && !whitening_->can_downdate(n));
 }
 
 std::vector<double> FeatureScorer::left_out_fold_scores(const ConstTensorView& features,
                                                         Progress* progress) const {
+  const int64_t n = features.shape()[0];
+  const int64_t d = features.shape()[1];
+  const int64_t folds = std::min(n, kFolds);
+  const std::vector<int64_t> fold_of = draw_folds(n, folds, options_.seed);
   Tensor copy;
-  const Tensor all = prepared(features);
-  const ConstTensorView rows = host_view(all, copy);
-  const int64_t n = rows.shape()[0];
-  const int64_t d = rows.shape()[1];
-  const int64_t folds = std::min(n, kKmeansFolds);
-  const std::vector<int64_t> order = Random(options_.seed, kFoldStream).permutation(n);
-  // Place p of the order belongs to fold p % folds.
+  if (svm_) {
+    const Tensor all = prepared(features);
+    return OneClassSvm::left_out_scores(host_view(all, copy), fold_of, folds, options_.svm,
+                                        device_->threads(), progress);
+  }
+  const ConstTensorView rows = host_view(features, copy);
   const auto gather = [&](int64_t fold, bool inside) {
     std::vector<int64_t> images;
-    for (int64_t p = 0; p < n; ++p) {
-      if ((p % folds == fold) == inside) images.push_back(order[static_cast<size_t>(p)]);
+    for (int64_t i = 0; i < n; ++i) {
+      if ((fold_of[static_cast<size_t>(i)] == fold) == inside) images.push_back(i);
     }
-    std::sort(images.begin(), images.end());
     Tensor part(host(), DType::kF32, {static_cast<int64_t>(images.size()), d}, "fold");
     for (size_t i = 0; i < images.size(); ++i)
       std::copy_n(rows.data<float>() + images[i] * d, d, part.data<float>() + static_cast<int64_t>(i) * d);
-    return std::pair(std::move(images), clone_to(part, *device_, "fold"));
+    return std::pair(std::move(images), std::move(part));
   };
   std::vector<double> scores(static_cast<size_t>(n));
   for (int64_t fold = 0; fold < folds; ++fold) {
-    const Tensor centers = centers_of(gather(fold, false).second, nullptr);
+    const FeatureScorer others = fit(*device_, gather(fold, false).second, options_);
     const auto [images, queries] = gather(fold, true);
-    const kernels::KnnGallery gallery(*device_, clone_to(centers, *device_, "centers"));
-    const Neighbours found = search(*device_, queries, gallery, 1);
-    for (size_t i = 0; i < images.size(); ++i)
-      scores[static_cast<size_t>(images[i])] = found.distances.data<double>()[i];
+    const std::vector<double> left_out = others.score(queries);
+    for (size_t i = 0; i < images.size(); ++i) scores[static_cast<size_t>(images[i])] = left_out[i];
     report_progress(progress, "calibrating", fold + 1, folds);
   }
   return scores;
@@ -295,11 +389,14 @@ std::vector<double> FeatureScorer::leave_one_out_scores(const ConstTensorView& f
   check_features(features);
   const int64_t n = features.shape()[0];
   PANDA_CHECK(can_leave_one_out(n, options_), "scoring: leaving one of ", n,
-              " training images out leaves too few",
-              options_.rule == ScoreRule::kKmeans ? text(" for clusters=", options_.clusters)
-              : searches(options_.rule)           ? text(" for k=", options_.k)
-                                                  : std::string());
-  if (options_.rule == ScoreRule::kKmeans) return left_out_fold_scores(features, progress);
+              " training images out leaves too few", options_.rule == ScoreRule::kCenter ? "" : " for ",
+              options_.rule == ScoreRule::kCenter ? "" : smallest_fit_reason(options_));
+  if (leaves_out_folds(n)) return left_out_fold_scores(features, progress);
+  if (whitening_) {
+    const Tensor all = prepared(features);
+    Tensor copy;
+    return whitening_->leave_one_out_scores(host_view(all, copy), device_->threads());
+  }
   if (!searches(options_.rule)) {
     std::vector<double> scores = score(features, progress);
     const double factor = static_cast<double>(n) / static_cast<double>(n - 1);

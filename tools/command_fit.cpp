@@ -8,8 +8,10 @@
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
+#include "tools/fit_dn2.h"
 #include "tools/fit_panda.h"
 #include "tools/fit_spade.h"
+#include "tools/score_options.h"
 #include "tools/stage_times.h"
 #include "tools/version.h"
 #include "weights/embedded.h"
@@ -77,42 +79,6 @@ std::vector<OptionSpec> fit_options() {
        .detail = "It sets the default of --score: official knn-sum-sq, paper knn-mean; and those of "
                  "--minibatches, --compactness and --train-blocks.",
        .choices = {"paper", "official"}},
-      {.name = "k",
-       .kind = OptionKind::kInteger,
-       .value_name = "N",
-       .default_value = "2",
-       .summary = "nearest neighbours",
-       .detail = "",
-       .minimum = 1,
-       .maximum = 1'000'000'000},
-      {.name = "score",
-       .kind = OptionKind::kChoice,
-       .value_name = "RULE",
-       .default_value = "",
-       .summary = "how far an image is from the normal ones",
-       .detail =
-           "knn-sum-sq: the sum of the squared distances to the k nearest training images. knn-mean: "
-           "the mean of the distances. center: "
-           "the squared distance to the mean of the training images. kmeans: dn2: that to the nearest of "
-           "--clusters centers of them.",
-       .choices = {"knn-sum-sq", "knn-mean", "center", "kmeans"}},
-      {.name = "clusters",
-       .kind = OptionKind::kInteger,
-       .value_name = "N",
-       .default_value = "",
-       .summary =
-           "dn2 --score kmeans, spade: compare with N K-means centers of the training images, or pixels",
-       .detail = "Scoring then costs the same for any number of training images; the paper takes 50. Centers "
-                 "are drawn and found by --seed. spade finds N for each layer, and its threshold comes from "
-                 "images that are held out (--hold-out).",
-       .minimum = 1,
-       .maximum = 1'000'000'000},
-      {.name = "normalize",
-       .kind = OptionKind::kFlag,
-       .value_name = "",
-       .default_value = "",
-       .summary = "divide each feature vector by its length (cosine distance)",
-       .detail = ""},
       {.name = "false-alarm-rate",
        .kind = OptionKind::kReal,
        .value_name = "RATE",
@@ -141,26 +107,15 @@ std::vector<OptionSpec> fit_options() {
       skip_bad_option(),
       fit_batch_size_option()};
   options.insert(options.end(), own.begin(), own.end());
+  const std::vector<OptionSpec> score = score_option_specs();
+  options.insert(options.end(), score.begin(), score.end());
+  const std::vector<OptionSpec> svm = svm_options();
+  options.insert(options.end(), svm.begin(), svm.end());
   const std::vector<OptionSpec> spade = spade_options();
   options.insert(options.end(), spade.begin(), spade.end());
   const std::vector<OptionSpec> panda = panda_options();
   options.insert(options.end(), panda.begin(), panda.end());
   return options;
-}
-
-anomaly::Dn2Options dn2_options(const ParsedOptions& options) {
-  anomaly::Dn2Options dn2;
-  dn2.score.k = options.integer("k");
-  dn2.score.normalize = options.flag("normalize");
-  dn2.score.rule =
-      options.text("preset") == "paper" ? anomaly::ScoreRule::kKnnMean : anomaly::ScoreRule::kKnnSumSq;
-  if (options.has("score")) dn2.score.rule = anomaly::score_rule_from_name(options.text("score"));
-  if (options.has("clusters")) dn2.score.clusters = options.integer("clusters");
-  dn2.score.seed = static_cast<uint64_t>(options.integer("seed"));
-  if (options.has("false-alarm-rate")) dn2.false_alarm_rate = options.real("false-alarm-rate");
-  dn2.transform.resize = options.integer("resize");
-  dn2.transform.crop = options.integer("crop");
-  return dn2;
 }
 
 // What the command line alone shows to be wrong.
@@ -170,18 +125,8 @@ void check_flags(const ParsedOptions& options) {
     throw UsageError(
         text("--crop ", options.integer("crop"), " is larger than --resize ", options.integer("resize")));
   }
-  const std::string& method = options.positionals()[0];
-  const bool kmeans = options.has("score") && options.text("score") == "kmeans";
-  if (kmeans && method != "dn2") {
-    throw UsageError(text("--score kmeans is for dn2, not for ", method,
-                          method == "spade" ? " (its pixels have --clusters)" : ""));
-  }
-  if (kmeans && !options.has("clusters")) throw UsageError("--score kmeans: expected --clusters N");
-  if (options.has("clusters") && !kmeans && method != "spade") {
-    throw UsageError(text(
-        "--clusters is for dn2 --score kmeans and for spade",
-        method == "dn2" ? ", but the score is of neighbours or the center" : text(", not for ", method)));
-  }
+  check_score_flags(options);
+  check_svm_flags(options);
 }
 
 // Everything about the output that can be refused before the work.
@@ -206,57 +151,6 @@ void check_architecture(const ParsedOptions& options, const NamedTensors& weight
   }
 }
 
-Json fit_json(const std::string& path, const anomaly::Dn2& model,
-              const std::optional<ChosenThreshold>& threshold, const StageTimes& times,
-              const Device& device) {
-  const anomaly::Dn2Options& options = model.options();
-  return {{"model", path},
-          {"bytes", InputFile(path).size()},
-          {"method", "dn2"},
-          {"arch", model.architecture().arch},
-          {"k", options.score.k},
-          {"score", anomaly::score_rule_name(options.score.rule)},
-          {"clusters",
-           options.score.rule == anomaly::ScoreRule::kKmeans ? Json(options.score.clusters) : Json(nullptr)},
-          {"normalize", options.score.normalize},
-          {"n_train", model.training_count()},
-          {"threshold", threshold_json(threshold)},
-          {"seconds", times.json()},
-          {"device", device_label(device)}};
-}
-
-int run_fit_dn2(const ParsedOptions& options, Context& context, const FitInput& input, StageTimes& times) {
-  const std::string& path = options.text("out");
-  const anomaly::Dn2 model =
-      anomaly::Dn2::fit(input.device, input.weights, input.training, dn2_options(options),
-                        extract_options(options, input.device), &times);
-  model.save(path, input.weights, input.manifest);
-  times.add("writing");
-
-  std::optional<ChosenThreshold> threshold;
-  if (model.threshold()) {
-    threshold = {model.threshold()->value, model.threshold()->false_alarm_rate,
-                 model.threshold_text(*model.threshold())};
-  } else {
-    context.warn(text(image_count(model.training_count()),
-                      " are too few for a threshold: the model scores, but does not judge"));
-  }
-  const Json result = fit_json(path, model, threshold, times, input.device);
-  const double megabytes = static_cast<double>(result["bytes"].get<int64_t>()) / 1e6;
-  print_object(
-      context.out, context.format, result,
-      aligned_pairs(
-          {{"model", text(path, " (", fixed_number(megabytes, 1), " MB)")},
-           {"method", model.description()},
-           {"data", input.data_description},
-           {"fitted on", image_count(model.training_count())},
-           {"threshold", threshold ? threshold->meaning : "none: too few images"},
-           {"time", text(times.table_text(), " (",
-                         rate_text(model.training_count(), times.seconds("extracting features")), ")")},
-           {"device", text(input.device.name(), ": ", input.device.description())}}));
-  return kExitDone;
-}
-
 }  // namespace
 
 CommandSpec fit_spec() {
@@ -272,7 +166,9 @@ CommandSpec fit_spec() {
           "together, "
           "and kept from forgetting the rest by stopping early, by a penalty on weights that matter "
           "(--fisher), or by scoring with copies along the way. panda-oe: they learn to tell normal images "
-          "from --outliers. jo: as panda-early, while classifying --aux-data.\n\n"
+          "from --outliers. jo: as panda-early, while classifying --aux-data. oc-svm: a one-class support "
+          "vector "
+          "machine on pretrained features (a baseline of the paper).\n\n"
           "The model also holds a threshold with a meaning: the share of further normal images that is "
           "expected above it at "
           "most, promised from the training images alone.\n\n"
@@ -281,7 +177,8 @@ CommandSpec fit_spec() {
       .positionals =
           {{.name = "METHOD",
             .summary =
-                "how to detect (this build: dn2, spade, panda-early, panda-ses, panda-ewc, panda-oe, jo)",
+                "how to detect (this build: dn2, spade, panda-early, panda-ses, panda-ewc, panda-oe, jo, "
+                "oc-svm)",
             .kind = OptionKind::kChoice,
             .choices = {"dn2", "spade", "panda-early", "panda-ses", "panda-ewc", "panda-oe", "jo",
                         "deep-svdd", "oc-svm", "mhrot"}}},
@@ -299,11 +196,11 @@ CommandSpec fit_spec() {
 
 int run_fit(const ParsedOptions& options, Context& context) {
   const std::string& method = options.positionals()[0];
-  if (method != "dn2" && method != "spade" && !adapts_network(method)) {
+  if (!anomaly::is_dn2_method(method) && method != "spade" && !adapts_network(method)) {
     throw Unsupported(
         text("fit ", method,
              ": this method is not in this build, which has: dn2, spade, panda-early, panda-ses, "
-             "panda-ewc, panda-oe, jo"));
+             "panda-ewc, panda-oe, jo, oc-svm"));
   }
   const std::string& weights_path = options.text("weights");
   check_flags(options);
@@ -333,7 +230,7 @@ int run_fit(const ParsedOptions& options, Context& context) {
                        {weights::source_sha256(*source), file_list_sha256(*training, options.text("data")),
                         version(), device_label(*device), options.integer("seed")}};
   times.add("opening");
-  if (method == "dn2") return run_fit_dn2(options, context, input, times);
+  if (anomaly::is_dn2_method(method)) return run_fit_dn2(options, context, input, times);
   if (method == "spade") return run_fit_spade(options, context, input, times);
   return run_fit_panda(options, context, input, times);
 }

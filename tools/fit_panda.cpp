@@ -12,6 +12,7 @@
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
+#include "tools/score_options.h"
 #include "tools/training_curves.h"
 
 namespace panda::tools {
@@ -73,11 +74,7 @@ anomaly::AdaptedOptions model_options(const ParsedOptions& options) {
   anomaly::AdaptedOptions model;
   model.method = options.positionals()[0];
   model.by_logit = model.method == "panda-oe";
-  model.score.k = options.integer("k");
-  model.score.normalize = options.flag("normalize");
-  model.score.rule =
-      options.text("preset") == "paper" ? anomaly::ScoreRule::kKnnMean : anomaly::ScoreRule::kKnnSumSq;
-  if (options.has("score")) model.score.rule = anomaly::score_rule_from_name(options.text("score"));
+  model.score = score_options(options);
   if (model.method == "panda-ses" && options.text("ses") == "center")
     model.score.rule = anomaly::ScoreRule::kCenter;
   model.transform.resize = options.integer("resize");
@@ -220,6 +217,7 @@ Json result_json(const ParsedOptions& options, const AdaptedFit& fit, const anom
           {"arch", model.architecture().arch},
           {"score", by_logit ? "logit" : anomaly::score_rule_name(model.options().score.rule)},
           {"k", by_logit ? Json(nullptr) : Json(model.options().score.k)},
+          {"whitening", by_logit ? Json(nullptr) : whitening_json(*model.members().front().scorer)},
           {"train_blocks", used.adaptation.blocks},
           {"minibatches", used.adaptation.minibatches},
           {"resumed_at", fit.resumed_at() > 0 ? Json(fit.resumed_at()) : Json(nullptr)},

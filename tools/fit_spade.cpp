@@ -9,6 +9,7 @@
 #include "tools/dataset_options.h"
 #include "tools/detector.h"
 #include "tools/exit_code.h"
+#include "tools/score_options.h"
 
 namespace panda::tools {
 
@@ -52,11 +53,7 @@ anomaly::SpadeOptions parsed_options(const ParsedOptions& options, int64_t train
   spade.pixel.rule = anomaly::score_rule_from_name(options.text("pixel-score"));
   spade.pixel.k = options.integer("pixel-k");
   spade.image_rule = anomaly::image_rule_from_name(options.text("image-score"));
-  spade.image.k = options.integer("k");
-  spade.image.normalize = options.flag("normalize");
-  spade.image.rule =
-      options.text("preset") == "paper" ? anomaly::ScoreRule::kKnnMean : anomaly::ScoreRule::kKnnSumSq;
-  if (options.has("score")) spade.image.rule = anomaly::score_rule_from_name(options.text("score"));
+  spade.image = score_options(options);
   if (options.has("false-alarm-rate")) spade.false_alarm_rate = options.real("false-alarm-rate");
   spade.calibration_images = options.integer("calibration-images");
   if (options.has("clusters")) spade.clusters = options.integer("clusters");

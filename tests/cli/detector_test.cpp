@@ -203,6 +203,83 @@ TEST_F(Detector, ScoresByKmeansCenters) {
       << outcome.standard_error;
 }
 
+TEST_F(Detector, ScoresByMahalanobisDistances) {
+  const TemporaryDirectory folder;
+  const Json fitted = json_of(fit(folder.path("m"), {"--score", "mahalanobis"}));
+  EXPECT_EQ(fitted.at("score"), "mahalanobis");
+  EXPECT_EQ(fitted.at("whitening").at("directions"), kTrain - 1);  // fewer images than features
+  const double shrinkage = fitted.at("whitening").at("shrinkage");
+  EXPECT_TRUE(shrinkage > 0 && shrinkage < 1) << shrinkage;
+  const Json few =
+      json_of(fit(folder.path("few"), {"--score", "mahalanobis", "--components", "5", "--shrinkage", "0.0"}));
+  EXPECT_EQ(few.at("whitening"), (Json{{"directions", 5}, {"shrinkage", 0.0}}));
+  EXPECT_NE(few.at("threshold").at("meaning").get<std::string>().find("left out by tenths"),
+            std::string::npos);
+  for (const char* name : {"m", "few"}) {
+    const double auroc = json_of({"eval", folder.path(name), "--data", set()}).at("image_auroc");
+    EXPECT_TRUE(auroc > 0.5 && auroc <= 1) << name << " " << auroc;
+  }
+  for (const Json& image : json_of({"score", folder.path("m"), set() + "/test"}))
+    EXPECT_EQ(image.at("anomalous"),
+              image.at("score").get<double>() > fitted.at("threshold").at("value").get<double>());
+  json_of(fit(folder.path("n"), {"--score", "mahalanobis", "--threads", "1"}));
+  EXPECT_TRUE(content_of(folder.path("m")) == content_of(folder.path("n")));
+  EXPECT_TRUE(json_of(fit(folder.path("k"))).at("whitening").is_null());
+
+  expect_fit_refused({"--components", "5"}, "--components is for --score mahalanobis");
+  expect_fit_refused({"--shrinkage", "0.5"}, "--shrinkage is for --score mahalanobis");
+  expect_fit_refused({"--score", "mahalanobis", "--shrinkage", "1.5"}, "ledoit-wolf or a number from 0 to 1");
+  expect_fit_refused({"--score", "mahalanobis", "--components", "24"},
+                     "dn2: 24 training images are fewer than the 25 that components=24 needs");
+  Words words = fit(folder.path("x"), {"--score", "mahalanobis"});
+  words[1] = "spade";
+  expect_refused(words, "--score mahalanobis is for dn2", 2);
+}
+
+TEST_F(Detector, ScoresByAOneClassSvm) {
+  const TemporaryDirectory folder;
+  const auto svm_fit = [&](const std::string& name, const Words& more) {
+    Words words = fit(folder.path(name), more);
+    words[1] = "oc-svm";
+    return words;
+  };
+  const Json fitted = json_of(svm_fit("m", {"--nu", "0.3", "--gamma", "0.05"}));
+  EXPECT_EQ(fitted.at("method"), "oc-svm");
+  EXPECT_TRUE(fitted.at("k").is_null());
+  EXPECT_EQ(fitted.at("svm").at("gamma"), 0.05);
+  EXPECT_FALSE(fitted.at("svm").at("chosen_by_labels").get<bool>());
+  EXPECT_GE(fitted.at("svm").at("support_vectors").get<double>(), 0.3 * kTrain);
+  const std::string meaning = fitted.at("threshold").at("meaning");
+  EXPECT_EQ(meaning.substr(0, 15), "about, at most ");
+  EXPECT_NE(meaning.find("left out by tenths"), std::string::npos);
+  for (const Json& image : json_of({"score", folder.path("m"), set() + "/test"}))
+    EXPECT_EQ(image.at("anomalous"),
+              image.at("score").get<double>() > fitted.at("threshold").at("value").get<double>());
+  json_of(svm_fit("n", {"--nu", "0.3", "--gamma", "0.05", "--threads", "1", "--kernel-memory", "1"}));
+  EXPECT_TRUE(content_of(folder.path("m")) == content_of(folder.path("n")));
+
+  // The grid's best point is what eval then measures, and the user is told how it was found.
+  const Outcome searched = run_panda_command(svm_fit("g", {"--grid", "-o", "json"}));
+  ASSERT_EQ(searched.exit_code, 0) << searched.standard_error;
+  EXPECT_NE(searched.standard_error.find("chosen by the labels of the test split"), std::string::npos);
+  const Json grid = Json::parse(searched.standard_output).at("svm");
+  EXPECT_TRUE(grid.at("chosen_by_labels").get<bool>());
+  ASSERT_EQ(grid.at("grid").size(), 90u);
+  double best = 0;
+  for (const Json& point : grid.at("grid")) best = std::max(best, point.at("auroc").get<double>());
+  EXPECT_NEAR(json_of({"eval", folder.path("g"), "--data", set()}).at("image_auroc").get<double>(), best,
+              1e-12);
+  EXPECT_GT(best, 0.5);
+  const Outcome table = run_panda_command({"eval", folder.path("g"), "--data", set()});
+  EXPECT_NE(table.standard_output.find("chosen by labels"), std::string::npos) << table.standard_output;
+
+  expect_refused(svm_fit("x", {"--grid", "--nu", "0.5"}), "--grid and --nu exclude each other", 2);
+  expect_refused(svm_fit("x", {"--gamma", "0"}), "scale or a number above 0", 2);
+  expect_refused(svm_fit("x", {"--nu", "1.5"}), "--nu", 2);
+  expect_refused(svm_fit("x", {"--score", "center"}), "--score is not for oc-svm", 2);
+  expect_fit_refused({"--nu", "0.5"}, "--nu is for oc-svm, not for dn2");
+}
+
 TEST_F(Detector, PrintsTablesForPeopleAndCsv) {
   const Outcome evaluated = run_panda_command({"eval", model(), "--data", set()});
   for (const char* part : {"ROCAUC", "at most 5 % of normal images", "false alarms",
@@ -327,7 +404,7 @@ TEST_F(Detector, RefusesBadOutputsBeforeTheWork) {
 
 TEST_F(Detector, NamesMethodsThatAreNotInThisBuild) {
   const TemporaryDirectory folder;
-  for (const char* method : {"oc-svm", "mhrot"}) {
+  for (const char* method : {"deep-svdd", "mhrot"}) {
     Words words = fit(folder.path("model"));
     words[1] = method;
     expect_refused(words, std::string(method) + ": this method is not in this build");

@@ -106,7 +106,11 @@ class AdaptedFitTest : public ::testing::Test {
              },
              [](AdaptedFitOptions& options) { options.model.by_logit = true; }},
             {"jo", joint(JointVariant::kCenter)},
-            {"jo", joint(JointVariant::kLeaveOneOut)}};
+            {"jo", joint(JointVariant::kLeaveOneOut)},
+            {"panda-early", panda(PandaVariant::kEarly),
+             [](AdaptedFitOptions& options) { options.model.score.rule = ScoreRule::kMahalanobis; }},
+            {"panda-ses", panda(PandaVariant::kSes),
+             ses(ScaleRule::kLeftOutNeighbours, ScoreRule::kMahalanobis)}};
   }
   static AdaptedFitOptions options_of(const Case& tested) {
     AdaptedFitOptions options;

@@ -158,12 +158,13 @@ TEST(Dn2, ScoresTheSameAfterSavingAndLoading) {
   const auto device = make();
   const auto weights = small_weights();
   const NoiseImages queries(5, true, 2);
-  for (const ScoreRule rule :
-       {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter, ScoreRule::kKmeans}) {
+  for (const ScoreRule rule : {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter,
+                               ScoreRule::kKmeans, ScoreRule::kMahalanobis}) {
     for (const int64_t channels : {3, 1}) {
       Dn2Options options = small_options();
       options.score = {rule, 3, rule != ScoreRule::kKnnMean};
       options.score.clusters = 4;
+      if (channels == 1) options.score.whitening = {5, 0.1};
       options.transform.channels = channels;
       options.false_alarm_rate = 0.2;
       const Dn2 model = Dn2::fit(*device, weights, NoiseImages(12, false, 1), options);
@@ -244,6 +245,28 @@ TEST(Dn2, ByKmeansRanksAnomaliesAndSaysWhatItPromises) {
   }
 }
 
+TEST(Dn2, ByMahalanobisRanksAnomaliesAndSaysWhatItPromises) {
+  const auto weights = small_weights();
+  Dn2Options options = small_options();
+  options.score.rule = ScoreRule::kMahalanobis;
+  std::vector<double> scores;
+  for (const int threads : {1, 3}) {
+    const auto device = make("cpu", threads);
+    const Dn2 model = Dn2::fit(*device, weights, NoiseImages(30, false, 1), options);
+    const std::vector<double> normal = model.score(NoiseImages(10, false, 2));
+    const std::vector<double> anomalous = model.score(NoiseImages(10, true, 3));
+    EXPECT_LT(*std::max_element(normal.begin(), normal.end()),
+              *std::min_element(anomalous.begin(), anomalous.end()));
+    for (const double score : anomalous) EXPECT_GT(score, model.threshold()->value);
+    const std::string promise = model.threshold_text(*model.threshold());
+    EXPECT_EQ(promise.substr(0, 19), "about, at most 5 % ");
+    EXPECT_NE(promise.find("left out in turn"), std::string::npos);
+    EXPECT_EQ(model.description().substr(0, 41), "dn2: mahalanobis, shrinkage ledoit-wolf; ");
+    if (scores.empty()) scores = anomalous;
+    EXPECT_EQ(scores, anomalous);
+  }
+}
+
 /// Fails if an image is asked for.
 class Unread final : public data::ImageSet {
  public:
@@ -264,6 +287,9 @@ TEST(Dn2, RefusesTooFewImagesBeforeReadingAny) {
   EXPECT_EQ(failure(6, options), "dn2: 6 training images are fewer than clusters=7");
   options.false_alarm_rate = 0.2;
   EXPECT_EQ(failure(7, options), "dn2: 7 training images are too few for a threshold with clusters=7");
+  options.score = {.rule = ScoreRule::kMahalanobis, .whitening = {7, {}}};
+  options.false_alarm_rate.reset();
+  EXPECT_EQ(failure(7, options), "dn2: 7 training images are fewer than the 8 that components=7 needs");
   options = small_options();
   options.score.k = 50;
   EXPECT_EQ(failure(49, options), "dn2: 49 training images are fewer than k=50");

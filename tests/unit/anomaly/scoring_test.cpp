@@ -213,12 +213,12 @@ TEST_P(Scoring, ByAsManyCentersAsImagesIsTheNearestImage) {
 
 TEST_P(Scoring, ByKmeansLeavesOneOutAsARefitWhereImagesAreFew) {
   // No more images than folds: each is a fold of its own.
-  const Tensor features = random_features(24, kKmeansFolds, 4);
+  const Tensor features = random_features(24, kFolds, 4);
   for (const bool normalize : {false, true}) {
     const ScoreOptions options = kmeans_options(3, normalize);
     const std::vector<double> left_out =
         FeatureScorer::fit(*device_, features, options).leave_one_out_scores(features);
-    for (int64_t i = 0; i < kKmeansFolds; ++i) {
+    for (int64_t i = 0; i < kFolds; ++i) {
       const FeatureScorer refit = FeatureScorer::fit(*device_, without_row(features, i), options);
       EXPECT_EQ(left_out[static_cast<size_t>(i)], refit.score(features.view().rows(i, i + 1))[0]) << i;
     }
@@ -239,6 +239,49 @@ TEST_P(Scoring, ByKmeansLeavesEveryImageOutOnce) {
       EXPECT_EQ(left_out[static_cast<size_t>(i)] > 1e6, i == lone) << i;
     }
   }
+}
+
+TEST_P(Scoring, ByMahalanobisIsTheWhitenedDistance) {
+  const Tensor features = random_features(30, 40, 7);
+  const Tensor queries = random_features(31, 300, 7);
+  ThreadPool threads(1);
+  for (const bool normalize : {false, true}) {
+    for (const WhiteningOptions& whitening : {WhiteningOptions{}, WhiteningOptions{3, 0.1}}) {
+      const ScoreOptions options{
+          .rule = ScoreRule::kMahalanobis, .normalize = normalize, .seed = 5, .whitening = whitening};
+      const FeatureScorer scorer = FeatureScorer::fit(*device_, features, options);
+      EXPECT_EQ(scorer.feature_width(), 7);
+      const std::vector<double> scores = scorer.score(queries);
+      if (!normalize) {
+        EXPECT_EQ(scores, Whitening::fit(features, whitening, threads).scores(queries, threads));
+      }
+      EXPECT_EQ(FeatureScorer(*device_, scorer.reference(), options).score(queries), scores);
+      // One image at a time is what the rest of a batch does not change.
+      EXPECT_EQ(scorer.score(queries.view().rows(270, 271))[0], scores[270]);
+      const bool folds = whitening.components > 0;
+      EXPECT_EQ(scorer.leaves_out_folds(40), folds);
+      const std::vector<double> left_out = scorer.leave_one_out_scores(features);
+      const std::vector<double> inside = scorer.score(features);
+      ASSERT_EQ(left_out.size(), inside.size());
+      for (size_t i = 0; !folds && i < inside.size(); ++i) {
+        EXPECT_GT(left_out[i], inside[i]);  // an image pulls mean and covariance towards itself
+      }
+    }
+  }
+}
+
+TEST_P(Scoring, ByMahalanobisLeavesFoldsOutAsRefits) {
+  // No more images than folds: each is a fold of its own. With components there is no closed form.
+  const Tensor features = random_features(32, kFolds, 4);
+  const ScoreOptions options{.rule = ScoreRule::kMahalanobis, .seed = 5, .whitening = {2, 0.0}};
+  const std::vector<double> left_out =
+      FeatureScorer::fit(*device_, features, options).leave_one_out_scores(features);
+  for (int64_t i = 0; i < kFolds; ++i) {
+    const FeatureScorer refit = FeatureScorer::fit(*device_, without_row(features, i), options);
+    EXPECT_EQ(left_out[static_cast<size_t>(i)], refit.score(features.view().rows(i, i + 1))[0]) << i;
+  }
+  EXPECT_TRUE(FeatureScorer::can_leave_one_out(4, options));
+  EXPECT_FALSE(FeatureScorer::can_leave_one_out(3, options));
 }
 
 TEST_P(Scoring, StopsWhenInterrupted) {
@@ -302,8 +345,31 @@ INSTANTIATE_TEST_SUITE_P(Devices, Scoring, ::testing::Values("reference", "cpu")
 TEST(ScoreRuleNames, AreTheirInverse) {
   for (const ScoreRule rule : kRules) EXPECT_EQ(score_rule_from_name(score_rule_name(rule)), rule);
   EXPECT_EQ(score_rule_from_name("kmeans"), ScoreRule::kKmeans);
+  EXPECT_EQ(score_rule_from_name("mahalanobis"), ScoreRule::kMahalanobis);
   EXPECT_EQ(message_of([] { static_cast<void>(score_rule_from_name("mean")); }),
-            "unknown score rule 'mean', expected knn-sum-sq, knn-mean, center or kmeans");
+            "unknown score rule 'mean', expected knn-sum-sq, knn-mean, center, kmeans or mahalanobis");
+}
+
+TEST(LeaveOneOutThreshold, KeepsItsPromiseForMahalanobisScoresInASimulation) {
+  const std::unique_ptr<Device> device = kernels::make_device({"reference", 1, ""});
+  constexpr int64_t kDraws = 500;
+  constexpr int64_t kNormals = 39;
+  // More and fewer features than images; closed form and folds.
+  for (const auto& [d, components] : std::vector<std::pair<int64_t, int64_t>>{{4, 0}, {60, 0}, {4, 2}}) {
+    const ScoreOptions options{.rule = ScoreRule::kMahalanobis, .whitening = {components, {}}};
+    int64_t alarms = 0;
+    for (int64_t draw = 0; draw < kDraws; ++draw) {
+      const Tensor images = random_features(static_cast<uint64_t>(5000 + draw), kNormals + 1, d);
+      const Tensor training = without_row(images, kNormals);
+      const FeatureScorer scorer = FeatureScorer::fit(*device, training, options);
+      const double threshold = conformal_threshold(scorer.leave_one_out_scores(training), 0.1).value;
+      alarms += scorer.score(images.view().rows(kNormals, kNormals + 1))[0] > threshold;
+    }
+    const double measured = static_cast<double>(alarms) / kDraws;
+    EXPECT_LE(measured, 0.1 + 4 * std::sqrt(0.1 * 0.9 / kDraws)) << d << " " << components;
+    EXPECT_GE(measured, 0.02);
+    RecordProperty(text("false_alarm_rate_", d, "_", components), std::to_string(measured));
+  }
 }
 
 TEST(LeaveOneOutThreshold, KeepsItsPromiseForNeighbourScores) {
