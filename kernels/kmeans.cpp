@@ -153,7 +153,7 @@ class Lloyd {
         distances_(static_cast<size_t>(points.n())),
         bounds_(points.n()),
         counts_(static_cast<size_t>(options.k), 0),
-        grid_(clone_to(grid_of(points), device, "grid of sums")),
+        grid_(clone_to(grid_of(points, progress), device, "grid of sums")),
         sums_(clone_to(zeros(options.k, points.d()), device, "cluster sums")) {
     std::fill_n(labels_.data<int64_t>(), points.n(), kNone);
   }
@@ -163,7 +163,7 @@ class Lloyd {
  private:
   static constexpr int64_t kNone = -1;  ///< the label of a point that was not searched yet
 
-  static Tensor grid_of(PointReader& points);
+  static Tensor grid_of(PointReader& points, Progress* progress);
   static Tensor zeros(int64_t k, int64_t d);
 
   /// Labels of these centers, the sums of what they label, and if `measured` distances. They matter for the
@@ -207,11 +207,11 @@ class Lloyd {
   int64_t passes_ = 0;
 };
 
-Tensor Lloyd::grid_of(PointReader& points) {
+Tensor Lloyd::grid_of(PointReader& points, Progress* progress) {
   double largest_weight = points.weights().present() ? 0 : 1;
   for (int64_t i = 0; points.weights().present() && i < points.n(); ++i)
     largest_weight = std::max(largest_weight, points.weight(i));
-  return kmeans_grid(points.survey(), largest_weight, points.n());
+  return kmeans_grid(points.survey(progress), largest_weight, points.n());
 }
 
 Tensor Lloyd::zeros(int64_t k, int64_t d) {

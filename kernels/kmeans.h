@@ -117,8 +117,8 @@ struct KmeansResult {
 /// center (the lower index first among equals), of those of positive weight whose cluster keeps another one.
 /// Points on their centers are not taken: with fewer different points than k, centers stay where they are.
 ///
-/// Points are read once more than they are met by centers. Memory beside the points' part: 32 bytes per point
-/// (36 while k-means++ chooses), and 28 k d. Throws
+/// Points are read once more than they are met by centers. Memory beside the points' part: 24 bytes per point
+/// (36 while k-means++ chooses), 48 per point of a part, and 28 k d. Throws
 /// InvalidArgument for k > n (with weights: points of positive weight), a weight that is negative or not
 /// finite, and a point that is not finite, naming it. Reports to `progress` and may be interrupted between
 /// parts.

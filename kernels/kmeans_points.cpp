@@ -44,7 +44,7 @@ void PointReader::for_each_part(int64_t k, const Visit& visit) {
   });
 }
 
-std::vector<float> PointReader::survey() {
+std::vector<float> PointReader::survey(Progress* progress) {
   // The bits of |x| are ordered as |x| is, infinity and what is not a number last.
   constexpr int32_t kSize = 0x7fffffff;
   constexpr int32_t kInfinity = 0x7f800000;
@@ -58,7 +58,7 @@ std::vector<float> PointReader::survey() {
       for (int64_t c = 0; c < d(); ++c) most[c] = std::max(most[c], std::bit_cast<int32_t>(x[c]) & kSize);
     }
     if (*std::max_element(largest.begin(), largest.end()) >= kInfinity) check_finite(part, begin);
-    check_interrupt();
+    report_progress(progress, "reading points", end, n());
   });
   checked_ = n();
   std::vector<float> sizes(largest.size());

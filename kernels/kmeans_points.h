@@ -38,8 +38,8 @@ class PointReader {
   /// enough for a report when each point meets k centers. The first time that a point is seen it is checked:
   /// InvalidArgument if it is not finite.
   void for_each_part(int64_t k, const Visit& visit);
-  /// The largest size of each column; all points are checked.
-  [[nodiscard]] std::vector<float> survey();
+  /// The largest size of each column; all points are checked. Reports as "reading points".
+  [[nodiscard]] std::vector<float> survey(Progress* progress);
 
   /// One point, f32 1,d on the host.
   [[nodiscard]] Tensor point(int64_t i);
