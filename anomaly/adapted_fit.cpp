@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "anomaly/auroc.h"
+#include "anomaly/mean_of_rows.h"
 #include "anomaly/training_checkpoint.h"
 #include "kernels/tensor/file.h"
 #include "kernels/tensor/random.h"

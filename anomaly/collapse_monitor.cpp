@@ -2,22 +2,9 @@
 
 #include <vector>
 
-namespace panda::anomaly {
+#include "anomaly/mean_of_rows.h"
 
-Tensor mean_of_rows(const ConstTensorView& features) {
-  PANDA_CHECK(features.shape().rank() == 2 && features.shape()[0] >= 1,
-              "mean_of_rows: ", features.to_string(), ", expected n,D with n >= 1");
-  const int64_t n = features.shape()[0];
-  const int64_t d = features.shape()[1];
-  const Tensor rows = clone_to(features, host(), "features");
-  Tensor mean(host(), DType::kF64, {d}, "center");
-  for (int64_t j = 0; j < d; ++j) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; ++i) sum += rows.data<float>()[i * d + j];
-    mean.data<double>()[j] = sum / static_cast<double>(n);
-  }
-  return mean;
-}
+namespace panda::anomaly {
 
 FeatureSpread measure_spread(const ConstTensorView& features, const ConstTensorView& center) {
   const Tensor mean = mean_of_rows(features);

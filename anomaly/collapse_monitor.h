@@ -24,7 +24,4 @@ struct FeatureSpread {
 /// Throws InvalidArgument for other shapes. O(n^2 D).
 [[nodiscard]] FeatureSpread measure_spread(const ConstTensorView& features, const ConstTensorView& center);
 
-/// Mean of the rows in f64. features: f32 n,D, dense, on any device, n >= 1. Result: f64 D, on the host.
-[[nodiscard]] Tensor mean_of_rows(const ConstTensorView& features);
-
 }  // namespace panda::anomaly

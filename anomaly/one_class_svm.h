@@ -19,6 +19,9 @@
 
 namespace panda::anomaly {
 
+/// What stands for scale_gamma, in options and in model files.
+constexpr const char* kScaleGamma = "scale";
+
 struct OneClassSvmOptions {
   double nu = 0.5;
   /// Nothing: "scale", 1 / (d v) with v the variance of all elements of the training features.

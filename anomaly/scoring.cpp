@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "anomaly/mean_of_rows.h"
 #include "kernels/elementwise.h"
 #include "kernels/kmeans.h"
 #include "kernels/knn.h"
@@ -79,22 +80,6 @@ ConstTensorView host_view(const ConstTensorView& view, Tensor& owner) {
   if (view.device().host_accessible()) return view;
   owner = on_host(view);
   return owner;
-}
-
-/// The mean of the rows, f64 1,d: summed in rising order of rows in f64.
-Tensor mean_of_rows(const ConstTensorView& features) {
-  Tensor copy;
-  const ConstTensorView rows = host_view(features, copy);
-  const int64_t n = rows.shape()[0];
-  const int64_t d = rows.shape()[1];
-  Tensor mean(host(), DType::kF64, {1, d}, "center");
-  std::fill_n(mean.data<double>(), d, 0.0);
-  const auto* x = rows.data<float>();
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < d; ++j) mean.data<double>()[j] += double{x[i * d + j]};
-  }
-  for (int64_t j = 0; j < d; ++j) mean.data<double>()[j] /= static_cast<double>(n);
-  return mean;
 }
 
 void check_finite(const ConstTensorView& features) {
@@ -268,7 +253,8 @@ FeatureScorer FeatureScorer::fit(Device& device, const ConstTensorView& features
   }
   if (options.rule == ScoreRule::kKmeans)
     reference = clone_to(scorer.centers_of(reference, progress), device, "centers");
-  scorer.set_reference(searches(options.rule) ? reference : mean_of_rows(reference));
+  scorer.set_reference(searches(options.rule) ? reference
+                                              : mean_of_rows(reference).reshaped({1, reference.shape()[1]}));
   return scorer;
 }
 

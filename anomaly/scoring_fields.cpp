@@ -6,9 +6,6 @@ namespace panda::anomaly {
 
 namespace {
 
-constexpr const char* kLedoitWolf = "ledoit-wolf";
-constexpr const char* kScale = "scale";
-
 std::string shrinkage_text(const WhiteningOptions& options) {
   return options.shrinkage ? field_text(*options.shrinkage) : kLedoitWolf;
 }
@@ -19,7 +16,7 @@ bool is_packed(ScoreRule rule) {
 }
 
 std::string gamma_text(const OneClassSvmOptions& options) {
-  return options.gamma ? field_text(*options.gamma) : kScale;
+  return options.gamma ? field_text(*options.gamma) : kScaleGamma;
 }
 
 }  // namespace
@@ -57,7 +54,7 @@ ScoreOptions get_score_options(const FittedModelFile& file) {
     }
     if (options.rule == ScoreRule::kOneClassSvm) {
       options.svm.nu = file.real_field("option.nu");
-      if (file.text_field("option.gamma") != kScale) options.svm.gamma = file.real_field("option.gamma");
+      if (file.text_field("option.gamma") != kScaleGamma) options.svm.gamma = file.real_field("option.gamma");
       options.svm.tolerance = file.real_field("option.tolerance");
       options.svm.chosen_by_labels = file.flag_field("option.chosen_by_labels");
       check_one_class_svm(options.svm);

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "anomaly/chained_sums.h"
-#include "anomaly/collapse_monitor.h"
+#include "anomaly/mean_of_rows.h"
 #include "anomaly/symmetric_eigen.h"
 #include "kernels/tensor/error.h"
 

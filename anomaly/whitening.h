@@ -31,6 +31,9 @@
 
 namespace panda::anomaly {
 
+/// What stands for Ledoit and Wolf's shrinkage, in options and in model files.
+constexpr const char* kLedoitWolf = "ledoit-wolf";
+
 struct WhiteningOptions {
   int64_t components = 0;                ///< 0: all directions
   std::optional<double> shrinkage = {};  ///< a; nothing: Ledoit and Wolf's

@@ -1,7 +1,6 @@
 #include "tools/fit_dn2.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "anomaly/dn2.h"
@@ -15,19 +14,14 @@ namespace panda::tools {
 
 namespace {
 
-constexpr const char* kScale = "scale";
-
 /// Nothing for what is no finite number above 0.
 std::optional<double> positive_number(const std::string& value) {
-  double number = 0;
-  const char* const end = value.data() + value.size();
-  const auto [stop, error] = std::from_chars(value.data(), end, number);
-  if (error != std::errc() || stop != end || !(number > 0) || !std::isfinite(number)) return std::nullopt;
-  return number;
+  const std::optional<double> number = parse_number<double>(value);
+  return number && *number > 0 && std::isfinite(*number) ? number : std::nullopt;
 }
 
 bool is_gamma(const std::string& value) {
-  return value == kScale || positive_number(value).has_value();
+  return value == anomaly::kScaleGamma || positive_number(value).has_value();
 }
 
 anomaly::Dn2Options dn2_options(const ParsedOptions& options) {
@@ -36,7 +30,8 @@ anomaly::Dn2Options dn2_options(const ParsedOptions& options) {
   if (options.positionals()[0] == "oc-svm") {
     dn2.score.rule = anomaly::ScoreRule::kOneClassSvm;
     dn2.score.svm.nu = options.real("nu");
-    if (options.text("gamma") != kScale) dn2.score.svm.gamma = positive_number(options.text("gamma"));
+    if (options.text("gamma") != anomaly::kScaleGamma)
+      dn2.score.svm.gamma = positive_number(options.text("gamma"));
     dn2.score.svm.tolerance = options.real("tolerance");
     dn2.score.svm.memory_bytes = options.integer("kernel-memory") << 20;
   }
@@ -127,7 +122,7 @@ std::vector<OptionSpec> svm_options() {
       {.name = "gamma",
        .kind = OptionKind::kText,
        .value_name = "G",
-       .default_value = kScale,
+       .default_value = anomaly::kScaleGamma,
        .summary = "oc-svm: images are alike by exp(-G |x - y|^2)",
        .detail = "scale: one over the number of features times the variance of all of them.",
        .accepts = is_gamma,

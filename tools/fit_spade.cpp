@@ -1,6 +1,5 @@
 #include "tools/fit_spade.h"
 
-#include <charconv>
 #include <filesystem>
 
 #include "anomaly/spade.h"
@@ -23,11 +22,8 @@ std::optional<int64_t> nearest_images(const std::string& value) {
   if (value == "all" || value == kSamePlace) return 0;
   const std::string prefix = kNearestPrefix;
   if (value.compare(0, prefix.size(), prefix) != 0) return std::nullopt;
-  int64_t k = 0;
-  const char* const end = value.data() + value.size();
-  const auto [stop, error] = std::from_chars(value.data() + prefix.size(), end, k);
-  if (error != std::errc() || stop != end || k < 1 || k > INT32_MAX) return std::nullopt;
-  return k;
+  const std::optional<int64_t> k = parse_number<int64_t>(value.substr(prefix.size()));
+  return k && *k >= 1 && *k <= INT32_MAX ? k : std::nullopt;
 }
 
 bool is_gallery(const std::string& value) {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <optional>
-#include <system_error>
 
 namespace panda::tools {
 
@@ -32,15 +30,6 @@ std::string range_text(const OptionSpec& option) {
   if (low) return text(" >= ", number_text(option.minimum));
   if (high) return text(" <= ", number_text(option.maximum));
   return "";
-}
-
-template <typename Number>
-std::optional<Number> parse_number(const std::string& digits) {
-  Number value{};
-  const char* const end = digits.data() + digits.size();
-  const auto [stop, error] = std::from_chars(digits.data(), end, value);
-  if (error != std::errc() || stop != end) return std::nullopt;
-  return value;
 }
 
 // int64 bounds are compared as doubles: exact for every bound below 2^53, and infinite ones never exclude.

@@ -5,15 +5,28 @@
 // names the option, what was expected and what came; an unknown name comes with the nearest known one.
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "kernels/tensor/error.h"
 #include "tools/option_table.h"
 
 namespace panda::tools {
+
+/// All of the text as a number; nothing if it is none, or has more before or after it.
+template <typename Number>
+[[nodiscard]] std::optional<Number> parse_number(const std::string& digits) {
+  Number value{};
+  const char* const end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, value);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return value;
+}
 
 /// The command line itself is wrong: exit code 2.
 class UsageError : public InvalidArgument {

@@ -1,26 +1,19 @@
 #include "tools/score_options.h"
 
-#include <charconv>
-
 #include "kernels/tensor/error.h"
 
 namespace panda::tools {
 
 namespace {
 
-constexpr const char* kLedoitWolf = "ledoit-wolf";
-
 /// Nothing for what is no number from 0 to 1.
 std::optional<double> shrinkage_number(const std::string& value) {
-  double number = 0;
-  const char* const end = value.data() + value.size();
-  const auto [stop, error] = std::from_chars(value.data(), end, number);
-  if (error != std::errc() || stop != end || !(number >= 0 && number <= 1)) return std::nullopt;
-  return number;
+  const std::optional<double> number = parse_number<double>(value);
+  return number && *number >= 0 && *number <= 1 ? number : std::nullopt;
 }
 
 bool is_shrinkage(const std::string& value) {
-  return value == kLedoitWolf || shrinkage_number(value).has_value();
+  return value == anomaly::kLedoitWolf || shrinkage_number(value).has_value();
 }
 
 /// Whether the method scores by the features' place among normal ones (panda-oe has a logit).
@@ -76,7 +69,7 @@ std::vector<OptionSpec> score_option_specs() {
       {.name = "shrinkage",
        .kind = OptionKind::kText,
        .value_name = "S",
-       .default_value = "ledoit-wolf",
+       .default_value = anomaly::kLedoitWolf,
        .summary = "--score mahalanobis: how much of the covariance is replaced by a multiple of the identity",
        .detail =
            "ledoit-wolf estimates it from the training images. 0 is plain whitening, which looks only at "

@@ -8,19 +8,14 @@ case. What the figures mean: bench/METHOD.md.
 
   kmeans_cuda_torch.py --program build/cuda-static/bin/bench_kmeans --output kmeans.json
 """
-import argparse
-import json
 import os
 import sys
-import tempfile
-import time
 
 import numpy as np
 import torch
 
-from child import Child
-from gpu_timing import gpu_facts, interleaved, timed
-from machine_facts import command_output
+from gpu_run import make_parser, run_cases
+from gpu_timing import interleaved, timed
 
 # name, points, d, k: as in kmeans_peers.py, which says what they are.
 SHAPES = [("n1e5_d64_k256", 100000, 64, 256), ("n5e4_d512_k50", 50000, 512, 50), ("n1e5_d128_k1000", 100000, 128, 1000),
@@ -99,40 +94,17 @@ def measure(arguments, ours, folder, case, n, d, k):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default="build/cuda/bin/bench_kmeans")
-    parser.add_argument("--output", required=True, help="JSON file to write")
-    parser.add_argument("--device", default="cuda", help="ours")
-    parser.add_argument("--torch-device", default="cuda", help="theirs: cpu for a check of this program")
-    parser.add_argument("--scale", type=int, default=1, help="divides the numbers of points and centers: for a check of this program")
+    parser = make_parser(__doc__, "build/cuda/bin/bench_kmeans", repetitions=5, seconds=25)
     parser.add_argument("--iterations", type=int, default=10)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=25, help="time budget of the whole run")
     arguments = parser.parse_args()
-    if arguments.torch_device == "cuda" and not torch.cuda.is_available():
-        print("kmeans_cuda_torch.py: PyTorch sees no GPU", file=sys.stderr)
-        return 2
-    end = time.monotonic() + arguments.seconds
-    results, skipped = [], []
-    ours = Child([arguments.program, f"--device={arguments.device}"])
-    with tempfile.TemporaryDirectory() as folder:
-        for case, n, d, k in SHAPES:
-            if time.monotonic() > end:
-                skipped.append(f"{case}: no time left")
-                continue
-            try:
-                k = max(2, k // arguments.scale)
-                results.append(measure(arguments, ours, folder, case, max(4 * k, n // arguments.scale), d, k))
-            except RuntimeError as error:
-                skipped.append(f"{case}: {error}")
-                print(f"kmeans {case}: FAILED: {error}", flush=True)
-    report = {"what": "K-means on a GPU, milliseconds per update, from the same start, points resident", "peer": "PyTorch: addmm (cuBLAS), argmin, index_add_",
-              **gpu_facts(arguments.torch_device), "ours": ours.description, "commit": command_output("git", "rev-parse", "--short", "HEAD"),
-              "date": time.strftime("%Y-%m-%d"), "repetitions": arguments.repetitions, "skipped": skipped, "results": results}
-    with open(arguments.output, "w") as file:
-        json.dump(report, file, indent=1)
-        file.write("\n")
-    return 0 if results and not ours.ended() and not any(": wrong: " in one for one in skipped) else 1
+
+    def measure_one(ours, folder, shape):
+        case, n, d, k = shape
+        k = max(2, k // arguments.scale)
+        return measure(arguments, ours, folder, case, max(4 * k, n // arguments.scale), d, k)
+
+    return run_cases("kmeans", arguments, SHAPES, measure_one, "K-means on a GPU, milliseconds per update, from the same start, points resident",
+               "PyTorch: addmm (cuBLAS), argmin, index_add_")
 
 
 if __name__ == "__main__":

@@ -8,19 +8,14 @@ time (--seconds) is used; what was not reached is listed. Writes one JSON file a
 
   knn_cuda_torch.py --program build/cuda-static/bin/bench_knn --output knn.json
 """
-import argparse
-import json
 import os
 import sys
-import tempfile
-import time
 
 import numpy as np
 import torch
 
-from child import Child
-from gpu_timing import gpu_facts, interleaved, timed
-from machine_facts import command_output
+from gpu_run import make_parser, run_cases
+from gpu_timing import interleaved, timed
 
 # name, gallery, queries, d, k: as in knn_peers.py, which says what they are; (d) in full comes last.
 SHAPES = [("a", 5000, 10000, 2048, 2), ("b", 655424, 3136, 256, 1), ("c", 1000000, 10000, 128, 10), ("d/10", 1000000, 10000, 96, 10),
@@ -68,7 +63,7 @@ def verify(name, gallery, queries, k, indices, distances):
     rows = gallery[torch.from_numpy(indices[chosen]).to(gallery.device)].double()
     own = (rows - queries[chosen].double()[:, None]).square().sum(2).cpu().numpy()
     if not np.allclose(distances[chosen], expected, rtol=1e-12, atol=0) or not np.allclose(distances[chosen], own, rtol=1e-12, atol=0):
-        raise RuntimeError(f"{name}: not the k nearest")
+        raise RuntimeError("wrong: not the k nearest")
 
 
 def measure(arguments, ours, folder, shape):
@@ -105,40 +100,17 @@ def measure(arguments, ours, folder, shape):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default="build/cuda/bin/bench_knn")
-    parser.add_argument("--output", required=True, help="JSON file to write")
-    parser.add_argument("--device", default="cuda", help="ours")
-    parser.add_argument("--torch-device", default="cuda", help="theirs: cpu for a check of this program")
+    parser = make_parser(__doc__, "build/cuda/bin/bench_knn", repetitions=7, seconds=90)
     parser.add_argument("--filter", default="auto")
-    parser.add_argument("--scale", type=int, default=1, help="divides the numbers of vectors: for a check of this program")
-    parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--matrix-bytes", type=int, default=4 << 30, help="of PyTorch's matrix of scores")
-    parser.add_argument("--seconds", type=float, default=90, help="time budget of the whole run")
     arguments = parser.parse_args()
-    if arguments.torch_device == "cuda" and not torch.cuda.is_available():
-        print("knn_cuda_torch.py: PyTorch sees no GPU", file=sys.stderr)
-        return 2
-    end = time.monotonic() + arguments.seconds
-    results, skipped = [], []
-    ours = Child([arguments.program, f"--device={arguments.device}"])
-    with tempfile.TemporaryDirectory() as folder:
-        for name, nb, nq, d, k in SHAPES:
-            if time.monotonic() > end - (30 if name == "d" else 0):
-                skipped.append(f"{name}: no time left")
-                continue
-            try:
-                results.append(measure(arguments, ours, folder, (name, max(k, nb // arguments.scale), max(1, nq // arguments.scale), d, k)))
-            except RuntimeError as error:
-                skipped.append(f"{name}: {error}")
-                print(f"knn {name}: FAILED: {error}", flush=True)
-    report = {"what": "exact k nearest neighbours on a GPU, squared L2, f32 vectors, all of it resident", "peer": "PyTorch addmm (cuBLAS) and topk, not exact",
-              **gpu_facts(arguments.torch_device), "ours": ours.description, "commit": command_output("git", "rev-parse", "--short", "HEAD"),
-              "date": time.strftime("%Y-%m-%d"), "repetitions": arguments.repetitions, "skipped": skipped, "results": results}
-    with open(arguments.output, "w") as file:
-        json.dump(report, file, indent=1)
-        file.write("\n")
-    return 0 if results and not ours.ended() and not any("not the k nearest" in one for one in skipped) else 1
+
+    def measure_one(ours, folder, shape):
+        name, nb, nq, d, k = shape
+        return measure(arguments, ours, folder, (name, max(k, nb // arguments.scale), max(1, nq // arguments.scale), d, k))
+
+    return run_cases("knn", arguments, SHAPES, measure_one, "exact k nearest neighbours on a GPU, squared L2, f32 vectors, all of it resident",
+               "PyTorch addmm (cuBLAS) and topk, not exact", reserved={"d": 30})
 
 
 if __name__ == "__main__":

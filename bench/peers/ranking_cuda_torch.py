@@ -8,19 +8,14 @@ one line per case. What the figures mean: bench/METHOD.md.
 
   ranking_cuda_torch.py --program build/cuda-static/bin/bench_ranking --output ranking.json
 """
-import argparse
-import json
 import os
 import sys
-import tempfile
-import time
 
 import numpy as np
 import torch
 
-from child import Child
-from gpu_timing import gpu_facts, interleaved, timed
-from machine_facts import command_output
+from gpu_run import make_parser, run_cases
+from gpu_timing import interleaved, timed
 
 # name, maps of 224 x 224, levels of the scores (0: as many as f32 has): as in ranking_peers.py, a small test split, MVTec's largest, many ties.
 CASES = [("42_maps", 42, 0), ("200_maps", 200, 0), ("200_maps_1000_levels", 200, 1000)]
@@ -78,38 +73,14 @@ def measure(arguments, ours, folder, case, maps, levels):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default="build/cuda/bin/bench_ranking")
-    parser.add_argument("--output", required=True, help="JSON file to write")
-    parser.add_argument("--device", default="cuda", help="ours")
-    parser.add_argument("--torch-device", default="cuda", help="theirs: cpu for a check of this program")
-    parser.add_argument("--scale", type=int, default=1, help="divides the numbers of maps: for a check of this program")
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=25, help="time budget of the whole run")
-    arguments = parser.parse_args()
-    if arguments.torch_device == "cuda" and not torch.cuda.is_available():
-        print("ranking_cuda_torch.py: PyTorch sees no GPU", file=sys.stderr)
-        return 2
-    end = time.monotonic() + arguments.seconds
-    results, skipped = [], []
-    ours = Child([arguments.program, f"--device={arguments.device}"])
-    with tempfile.TemporaryDirectory() as folder:
-        for case, maps, levels in CASES:
-            if time.monotonic() > end:
-                skipped.append(f"{case}: no time left")
-                continue
-            try:
-                results.append(measure(arguments, ours, folder, case, max(2, maps // arguments.scale), levels))
-            except RuntimeError as error:
-                skipped.append(f"{case}: {error}")
-                print(f"ranking {case}: FAILED: {error}", flush=True)
-    report = {"what": "sorting the scores of pixels on a GPU, and pixel metrics of maps in the host's memory", "peer": "torch.sort; ROCAUC made of it",
-              **gpu_facts(arguments.torch_device), "ours": ours.description, "commit": command_output("git", "rev-parse", "--short", "HEAD"),
-              "date": time.strftime("%Y-%m-%d"), "repetitions": arguments.repetitions, "skipped": skipped, "results": results}
-    with open(arguments.output, "w") as file:
-        json.dump(report, file, indent=1)
-        file.write("\n")
-    return 0 if results and not ours.ended() and not any(": wrong: " in one for one in skipped) else 1
+    arguments = make_parser(__doc__, "build/cuda/bin/bench_ranking", repetitions=7, seconds=25).parse_args()
+
+    def measure_one(ours, folder, one):
+        case, maps, levels = one
+        return measure(arguments, ours, folder, case, max(2, maps // arguments.scale), levels)
+
+    return run_cases("ranking", arguments, CASES, measure_one, "sorting the scores of pixels on a GPU, and pixel metrics of maps in the host's memory",
+               "torch.sort; ROCAUC made of it")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <string>
 #include <vector>
 
-#include "kernels/tensor/error.h"
 #include "kernels/tensor/progress.h"
 #include "kernels/tensor/tensor.h"
+#include "tests/support/messages.h"
 
 namespace panda::test {
 
@@ -20,16 +19,6 @@ inline Tensor matrix(const Shape& shape, const std::vector<float>& elements) {
 template <typename T>
 std::vector<T> values_of(const Tensor& tensor) {
   return {tensor.data<T>(), tensor.data<T>() + tensor.numel()};
-}
-
-/// Of the InvalidArgument that `body` throws.
-inline std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 /// Asks for an interrupt at the second report of K-means itself.

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "anomaly/mean_of_rows.h"
 #include "anomaly/panda.h"
 #include "autograd/functions/loss.h"
 #include "kernels/device_registry.h"

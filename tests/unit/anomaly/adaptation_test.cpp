@@ -7,9 +7,9 @@
 #include <cmath>
 #include <limits>
 
-#include "anomaly/training_checkpoint.h"
 #include "anomaly/collapse_monitor.h"
 #include "anomaly/panda.h"
+#include "anomaly/training_checkpoint.h"
 #include "kernels/device_registry.h"
 #include "kernels/tensor/file.h"
 #include "kernels/tensor/random.h"

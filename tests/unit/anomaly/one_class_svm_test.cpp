@@ -15,22 +15,20 @@
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/random.h"
 #include "tests/support/goldens.h"
+#include "tests/support/messages.h"
+#include "tests/support/random_features.h"
 
 namespace panda::anomaly {
 namespace {
+
+using test::message_of;
+using test::random_features;
 
 constexpr int64_t kMemory = int64_t{1} << 24;
 
 Tensor f32_of(const std::vector<double>& values, int64_t d) {
   std::vector<float> floats(values.begin(), values.end());
   return Tensor::from<float>({static_cast<int64_t>(floats.size()) / d, d}, floats.data());
-}
-
-Tensor random_features(uint64_t seed, int64_t n, int64_t d, double scale = 1) {
-  Random random(seed);
-  std::vector<float> values(static_cast<size_t>(n * d));
-  for (float& value : values) value = static_cast<float>(scale * random.next_normal());
-  return Tensor::from<float>({n, d}, values.data());
 }
 
 TEST(OneClassSvm, GivesTheDecisionValuesOfScikitLearn) {
@@ -220,16 +218,6 @@ TEST(OneClassSvm, IsAScoreOfFeatures) {
       EXPECT_GT(sum, 0);  // a machine knows its own images
     }
   }
-}
-
-template <typename Action>
-std::string message_of(Action action) {
-  try {
-    action();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(OneClassSvm, RefusesBadInputAndStopsWhenInterrupted) {

@@ -17,10 +17,13 @@
 #include "kernels/device_registry.h"
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/random.h"
+#include "tests/support/messages.h"
 #include "tests/support/temporary_directory.h"
 
 namespace panda::anomaly {
 namespace {
+
+using test::message_of;
 
 const std::string kFolder = std::string(PANDA_SOURCE_DIR) + "/tests/golden/metrics";
 
@@ -537,15 +540,6 @@ TEST(PixelMetrics, ReportsAndStopsAlsoWhereFewPixelsAreAnomalous) {
   Reports stopped(2);
   EXPECT_THROW(ranked(stopped), Interrupted);
   EXPECT_EQ(stopped.all.size(), 2U);
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(PixelMetrics, RefusesBadInput) {

@@ -9,9 +9,12 @@
 #include "kernels/tensor/error.h"
 #include "tests/support/compare.h"
 #include "tests/support/goldens.h"
+#include "tests/support/messages.h"
 
 namespace panda::anomaly {
 namespace {
+
+using test::message_of;
 
 using test::compare_elementwise;
 using test::Goldens;
@@ -80,15 +83,6 @@ TEST(ScoreMap, AddsToWhatIsThere) {
   std::vector<double> sum(2, 10.0);
   add_interpolated(grid, 1, 2, 1, 2, sum);
   EXPECT_EQ(sum, (std::vector<double>{12, 14}));
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(ScoreMap, RefusesBadInput) {

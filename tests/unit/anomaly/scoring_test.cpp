@@ -14,18 +14,16 @@
 #include "kernels/kmeans.h"
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/random.h"
+#include "tests/support/messages.h"
+#include "tests/support/random_features.h"
 
 namespace panda::anomaly {
 namespace {
 
-constexpr ScoreRule kRules[] = {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter};
+using test::message_of;
+using test::random_features;
 
-Tensor random_features(uint64_t seed, int64_t n, int64_t d) {
-  Random random(seed);
-  std::vector<float> values(static_cast<size_t>(n * d));
-  for (float& value : values) value = static_cast<float>(random.next_normal());
-  return Tensor::from<float>({n, d}, values.data());
-}
+constexpr ScoreRule kRules[] = {ScoreRule::kKnnSumSq, ScoreRule::kKnnMean, ScoreRule::kCenter};
 
 /// Small integers: every distance and sum is exact.
 Tensor integer_features(uint64_t seed, int64_t n, int64_t d) {
@@ -290,16 +288,6 @@ TEST_P(Scoring, StopsWhenInterrupted) {
   request_interrupt();
   EXPECT_THROW(static_cast<void>(scorer.score(features)), Interrupted);
   clear_interrupt();
-}
-
-template <typename Action>
-std::string message_of(Action action) {
-  try {
-    action();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST_P(Scoring, RefusesBadInput) {

@@ -9,9 +9,14 @@
 #include "kernels/tensor/error.h"
 #include "kernels/tensor/random.h"
 #include "tests/support/goldens.h"
+#include "tests/support/messages.h"
+#include "tests/support/random_features.h"
 
 namespace panda::anomaly {
 namespace {
+
+using test::message_of;
+using test::random_features;
 
 struct Case {
   const char* name;
@@ -23,13 +28,6 @@ constexpr Case kCases[] = {{"whitening-tall", 12, 5}, {"whitening-wide", 6, 9}};
 Tensor f32_of(const std::vector<double>& values, int64_t d) {
   std::vector<float> floats(values.begin(), values.end());
   return Tensor::from<float>({static_cast<int64_t>(floats.size()) / d, d}, floats.data());
-}
-
-Tensor random_features(uint64_t seed, int64_t n, int64_t d) {
-  Random random(seed);
-  std::vector<float> values(static_cast<size_t>(n * d));
-  for (float& value : values) value = static_cast<float>(random.next_normal());
-  return Tensor::from<float>({n, d}, values.data());
 }
 
 void expect_close(const std::vector<double>& found, const std::vector<double>& expected,
@@ -128,16 +126,6 @@ TEST(Whitening, GivesTheSameBitsForAnyThreadsAndFromItsPackedForm) {
       EXPECT_EQ(Whitening(whitening.packed()).scores(queries, threads), expected.scores(queries, one));
     }
   }
-}
-
-template <typename Action>
-std::string message_of(Action action) {
-  try {
-    action();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Whitening, RefusesBadInput) {
