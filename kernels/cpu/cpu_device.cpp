@@ -12,7 +12,8 @@ CpuDevice::CpuDevice(int thread_count, Isa isa, bool tiles)
       exact_(exact_kernels(isa)),
       knn_(knn_kernels(isa)),
       amx_(tiles ? amx_kernels(isa) : nullptr),
-      knn_tiles_(tiles ? knn_tile_kernels(isa) : nullptr) {}
+      knn_tiles_(tiles ? knn_tile_kernels(isa) : nullptr),
+      nearest_codes_(nearest_code_kernels(isa)) {}
 
 std::string CpuDevice::description() const {
   return text(threads_.thread_count(), threads_.thread_count() == 1 ? " thread, " : " threads, ",

@@ -29,6 +29,7 @@ class CpuDevice final : public HostMemoryDevice {
   /// Null where there are none.
   [[nodiscard]] const AmxKernels* amx() const { return amx_; }
   [[nodiscard]] const KnnTileKernels* knn_tiles() const { return knn_tiles_; }
+  [[nodiscard]] const NearestCodeKernels* nearest_codes() const { return nearest_codes_; }
   [[nodiscard]] ScratchCache& scratch() { return scratch_; }
 
  private:
@@ -39,6 +40,7 @@ class CpuDevice final : public HostMemoryDevice {
   const KnnKernels& knn_;
   const AmxKernels* amx_;
   const KnnTileKernels* knn_tiles_;
+  const NearestCodeKernels* nearest_codes_;
   ScratchCache scratch_{*this};
 };
 

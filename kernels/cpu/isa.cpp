@@ -9,6 +9,7 @@
 #include "kernels/cpu/simd/amx_kernels.h"
 #include "kernels/cpu/simd/knn_kernels.h"
 #include "kernels/cpu/simd/micro_kernels.h"
+#include "kernels/cpu/simd/nearest_codes.h"
 #include "kernels/tensor/error.h"
 
 namespace panda::kernels::cpu {
@@ -86,6 +87,13 @@ const KnnKernels& knn_kernels(Isa isa) {
 #endif
   PANDA_INTERNAL_ASSERT(isa == Isa::kBaseline, isa_name(isa));
   return baseline::kKnnKernels;
+}
+
+const NearestCodeKernels* nearest_code_kernels(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512 && has_avx512_vnni()) return &avx512vnni::kNearestCodeKernels;
+#endif
+  return nullptr;
 }
 
 #if defined(__x86_64__) && defined(__linux__)

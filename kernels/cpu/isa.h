@@ -23,6 +23,7 @@ struct ExactKernels;
 struct KnnKernels;
 struct AmxKernels;
 struct KnnTileKernels;
+struct NearestCodeKernels;
 /// The inner loops of a supported set (kernels/cpu/simd/micro_kernels.h).
 [[nodiscard]] const MicroKernels& micro_kernels(Isa isa);
 [[nodiscard]] const ExactKernels& exact_kernels(Isa isa);
@@ -31,6 +32,8 @@ struct KnnTileKernels;
 
 /// 8- and 16-bit dot products (Cascade Lake and later, Zen 4 and later), on top of kAvx512.
 [[nodiscard]] bool has_avx512_vnni();
+/// Null without them.
+[[nodiscard]] const NearestCodeKernels* nearest_code_kernels(Isa isa);
 
 /// Tiles of bf16 and of 8-bit codes (Sapphire Rapids and later), on top of kAvx512: null if the processor has
 /// none, or the operating system does not give them to this process.

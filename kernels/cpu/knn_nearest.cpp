@@ -45,15 +45,17 @@ bool serves(CpuDevice& device, const CpuKnnIndex& index, int64_t queries, int64_
   const int64_t d = index.d();
   return index.automatic() && index.metric() == KnnMetric::kL2 && nb <= kMostRows && d >= 1 &&
          d <= kMostDimensions && queries >= kFewQueries && index.rows().dtype() == DType::kF32 &&
-         nearest_scores_bytes(device, nb, d) <= workspace_bytes;
+         nearest_way(device).bytes(device, nb, d) <= workspace_bytes;
 }
 
 /// Per query, beside the distance if it is asked for.
 double cycles_per_query(const CpuDevice& device, const CpuKnnIndex& index, int64_t queries) {
   // The general search also centers and encodes each query; both measure one D, if it is asked for.
   constexpr double kEncoding = 5;  // cycles a component
-  return nearest_scores_cycles(device, index.size(), index.d(), queries) -
-         kEncoding * static_cast<double>(index.d());
+  constexpr double kPacking = 2;   // cycles a component of a row
+  const auto d = static_cast<double>(index.d());
+  const double packing = kPacking * static_cast<double>(index.size()) * d / static_cast<double>(queries);
+  return nearest_way(device).cycles(device, index.size(), index.d()) + packing - kEncoding * d;
 }
 
 /// Scores the listed queries (or all of `all`, with no list) and calls `sure(query, found, widened)` from
@@ -103,7 +105,7 @@ std::vector<int64_t> score_all(CpuDevice& device, const CpuKnnIndex& index, cons
 class CpuNearestSearch final : public KnnNearestSearch {
  public:
   CpuNearestSearch(CpuDevice& device, const CpuKnnIndex& index)
-      : device_(device), index_(index), scores_(nearest_scores(device, index.rows())) {}
+      : device_(device), index_(index), scores_(nearest_way(device).make(device, index.rows())) {}
   void search(const KnnNearestArgs& args) const override;
   void measure(const ConstTensorView& queries, const int64_t* indices, double* distances) const override;
 
@@ -123,9 +125,9 @@ void CpuNearestSearch::search(const KnnNearestArgs& args) const {
   const std::vector<int64_t> unsure =
       score_all(device_, index_, *scores_, kKernel, queries, all ? std::span<const int64_t>() : args.rows,
                 [&](int64_t query, const NearestFound& found, double*) {
-                  const double error = found.error + found.square * square_error + 0x1p-100;
-                  const double near = double{found.best} + found.square + error;
-                  const double far = double{found.second} + found.square - error;
+                  const double rounding = found.square * square_error + 0x1p-100;
+                  const double near = double{found.best} + found.square + found.error + rounding;
+                  const double far = double{found.second} + found.square - found.second_error - rounding;
                   // More than what the roots and f32 take.
                   constexpr double kSlack = 0x1p-22;
                   args.indices[query] = found.row;
@@ -174,7 +176,7 @@ bool knn_nearest_pays(CpuDevice& device, const KnnSearchPlan& plan, double cycle
 
 std::vector<int64_t> knn_nearest_search(CpuDevice& device, const KnnSearchPlan& plan) {
   const CpuKnnIndex& index = *plan.index;
-  const std::unique_ptr<NearestScores> scores = nearest_scores(device, index.rows());
+  const std::unique_ptr<NearestScores> scores = nearest_way(device).make(device, index.rows());
   return score_all(device, index, *scores, plan.kernel, plan.queries, {},
                    [&](int64_t query, const NearestFound& found, double* widened) {
                      plan.indices.data<int64_t>()[query] = found.row;

@@ -1,9 +1,9 @@
-// Scores of queries against few gallery rows, of which the best two are kept: the two ways that knn_nearest.h
-// has of taking them. They lie on f32 vectors, or on AMX tiles of bf16 pairs.
+// Scores of queries against few gallery rows, of which the best two are kept: the ways that knn_nearest.h has
+// of taking them. They lie on f32 vectors, on 8-bit codes (AVX-512 VNNI), or on AMX tiles of bf16 pairs.
 //
-// Both take score_j = |y_j|^2 - 2 <x - m, y_j>, y_j = c_j - m, which orders rows as D does, and both bound
-// its error by a multiple of |x - m| and a constant. m is 0 for f32, and the rows' mean for bf16 (less is
-// lost of what is short).
+// All take score_j = |y_j|^2 - 2 <x - m, y_j>, y_j = c_j - m, which orders rows as D does, and bound its
+// error by a multiple of |x - m| and a constant. m is 0 for f32, and else the rows' mean (less is lost of
+// what is short).
 //
 //   f32   gamma = 1.01 (2 d) 2^-24: a chain of d multiply-adds, or of d products and additions
 //         error = 2 gamma |x| C + 2^-22 (C^2 + 2 |x| C), the second term for |c|^2 and the last subtraction
@@ -16,6 +16,11 @@
 //         beside high (measured, f32 subtraction included) and R the most that is left of a y_j, the error is
 //         2 (r C + (|x - m| + r) R) and a sum's rounding, N = ceil(d / 32). Most queries' best two are
 //         farther apart than twice that, and the others are scored again with three products.
+//   i8    as high parts alone, with r and R what 8-bit codes leave: sums of codes' products are exact, and
+//   the
+//         score made of one loses 2^-16 of C^2 + 2 (|x - m| + r) (C + R), for the column's number in its
+//         lowest bits and some roundings. That is too much to be sure of the nearest row, but not to name the
+//         few that can be it: of these the distance itself is taken, in f32.
 // C: the largest |y_j|. Norms are bounds from above.
 #pragma once
 
@@ -26,22 +31,24 @@
 
 namespace panda::kernels::cpu {
 
+/// Of longer vectors a score could overflow, and is not trusted.
+constexpr double kLongestTrusted = 1e18;
+
 /// The best two scores of a query: `second` >= `best`, equal in a tie.
 struct NearestFound {
   float best;
   float second;
   int64_t row;
-  double norm;    ///< >= |x - m|; not finite if a component is not, or overflowed
-  double error;   ///< >= |score - exact score|
-  double square;  ///< |x - m|^2, true to square_error() of itself and 2^-100
+  double norm;          ///< >= |x - m|; not finite if a component is not, or overflowed
+  double error;         ///< >= |best - exact score|
+  double second_error;  ///< likewise
+  double square;        ///< |x - m|^2, true to square_error() of itself and 2^-100; 0 if scores contain it
 
   /// That `row` is the nearest one; `longest`: C.
   [[nodiscard]] bool sure(double longest) const {
-    // Beyond this a score could overflow, and is not trusted.
-    constexpr double kLongest = 1e18;
     const double both = norm + longest;
     const double margin = double{second} - double{best};
-    return both < kLongest && margin > 2 * error + 0x1p-40 * both * both;
+    return both < kLongestTrusted && margin > error + second_error + 0x1p-40 * both * both;
   }
 };
 
@@ -66,14 +73,22 @@ class NearestScores {
   double longest_ = 0;
 };
 
-/// Of f32 rows; they are packed for this search.
-[[nodiscard]] std::unique_ptr<NearestScores> nearest_scores(CpuDevice& device, const KnnRows& rows);
+/// A way of taking scores.
+struct NearestWay {
+  KnnFilter filter;  ///< what the scores are products of
+  bool (*exists)(const CpuDevice& device);
+  /// Of f32 rows; they are packed for this search.
+  std::unique_ptr<NearestScores> (*make)(CpuDevice& device, const KnnRows& rows);
+  /// Bytes that packing and a block on every thread take.
+  int64_t (*bytes)(CpuDevice& device, int64_t rows, int64_t d);
+  /// Estimated cycles per query, what is done once for all not among them.
+  double (*cycles)(const CpuDevice& device, int64_t rows, int64_t d);
+};
+extern const NearestWay kNearestVectors;
+extern const NearestWay kNearestCodes;
+extern const NearestWay kNearestTiles;
 
-/// What the scores are products of.
-[[nodiscard]] KnnFilter nearest_scores_filter(const CpuDevice& device);
-/// Bytes that packing and a block on every thread take.
-[[nodiscard]] int64_t nearest_scores_bytes(CpuDevice& device, int64_t rows, int64_t d);
-/// Estimated cycles per query, of `queries`.
-[[nodiscard]] double nearest_scores_cycles(const CpuDevice& device, int64_t rows, int64_t d, int64_t queries);
+/// The fastest one that the device has.
+[[nodiscard]] const NearestWay& nearest_way(const CpuDevice& device);
 
 }  // namespace panda::kernels::cpu

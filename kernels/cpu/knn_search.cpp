@@ -514,7 +514,7 @@ KnnStatistics knn_certified_search(CpuDevice& device, const KnnSearchPlan& plan)
     return KnnSearch(device, plan).run();
   const std::vector<int64_t> unsure = knn_nearest_search(device, plan);
   const int64_t sure = plan.queries.count() - static_cast<int64_t>(unsure.size());
-  KnnStatistics statistics{nearest_scores_filter(device), sure, sure, 0};
+  KnnStatistics statistics{nearest_way(device).filter, sure, sure, 0};
   if (unsure.empty()) return statistics;
   const KnnStatistics rest = knn_search_some(device, plan, unsure);
   statistics.kept_pairs += rest.kept_pairs;

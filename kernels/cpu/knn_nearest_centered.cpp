@@ -1,0 +1,39 @@
+#include "kernels/cpu/knn_nearest_centered.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace panda::kernels::cpu {
+
+CenteredScores::CenteredScores(CpuDevice& device, const KnnRows& rows, int64_t places, float no_row)
+    : d_(rows.d()), center_(static_cast<size_t>(d_)), norms_(static_cast<size_t>(places), no_row) {
+  const float* const x = rows.row(0, nullptr);
+  std::vector<double> sums(static_cast<size_t>(d_), 0.0);
+  device.micro().reduce_columns(SimdReduce::kSum, x, rows.count(), d_, d_, sums.data());
+  for (size_t i = 0; i < center_.size(); ++i)
+    center_[i] = static_cast<float>(sums[i] / static_cast<double>(rows.count()));
+  for (int64_t i = 0; i < rows.count(); ++i) {
+    double square = 0;
+    for (int64_t j = 0; j < d_; ++j) {
+      const double y = double{x[i * d_ + j]} - double{center_[static_cast<size_t>(j)]};
+      square += y * y;
+    }
+    norms_[static_cast<size_t>(i)] = static_cast<float>(square);
+    longest_ = std::max(longest_, std::sqrt(square) * (1 + knn_eta(d_)));
+  }
+}
+
+double CenteredScores::norm_above(float square) const {
+  // A sum of squares also loses 2^-125 of each term to underflow.
+  return std::sqrt(double{square} * (1 + square_error()) + static_cast<double>(d_) * 0x1p-125);
+}
+
+double CenteredScores::rest_norm(float square, float rest) const {
+  return norm_above(rest) + 0x1p-23 * norm_above(square);
+}
+
+double CenteredScores::underflow(double norm) const {
+  return 0x1p-100 * (norm + longest_ + 1) * std::sqrt(static_cast<double>(d_));
+}
+
+}  // namespace panda::kernels::cpu

@@ -1,0 +1,76 @@
+// Inner loops on 8-bit codes (AVX-512 VNNI) for the nearest of few rows; the rule of micro_kernels.h holds
+// here too. A vector y is scale * code + rest, |code| <= 127. Scores of codes say which rows can be the
+// nearest one, and those few are measured in f32.
+#pragma once
+
+#include <stdint.h>
+
+namespace panda::kernels::cpu {
+
+/// Columns of a whole panel.
+constexpr int64_t kCodeColumns = 64;
+/// f32 words of a row's state: best[16], second[16], lane by lane.
+constexpr int64_t kCodeState = 32;
+/// A score of the state holds, in its lowest bits, which vector of columns it is of: column = 16 * number +
+/// lane. That changes it by less than 2^-16 of itself.
+constexpr int64_t kCodeVectors = 128;
+/// The norm of a column without a row: larger than any score that is trusted, and no infinity, for whose
+/// lowest bits there is no room.
+constexpr float kCodeNoRow = 3e38F;
+
+/// y = fl(x[row] - center) as codes and what they leave.
+struct NearestEncodeArgs {
+  const float* x;
+  const int64_t* members;  ///< rows of x, d apart; null: the first ones
+  int64_t rows;
+  int64_t d;
+  const float* center;
+  float scale;     ///< of all rows; 0: each row's own, its largest |y| / 127
+  int8_t* codes;   ///< [rows][d rounded up to 16], zeros after d
+  float* scales;   ///< of every row
+  float* squares;  ///< sum of y^2, each term meeting at most d / 16 + 5 additions
+  float* rests;    ///< likewise of (y - scale * code)^2
+  int32_t* sums;   ///< sum of codes
+};
+
+/// state[row] takes in scores[row][column] = norms[column] - factors[row] * <codes of row, of column>.
+struct NearestCodesArgs {
+  const int8_t* codes;  ///< [rows][d rounded up to 16]
+  const int32_t* sums;  ///< of every row's codes
+  const float* factors;
+  int64_t rows;
+  int64_t d;
+  const uint8_t* panel;  ///< [d / 4, rounded up][columns rounded up to 16][4]: code + 128
+  int64_t columns;       ///< 1..64
+  const float* norms;    ///< kCodeNoRow after the last column, up to whole vectors
+  int32_t first_vector;  ///< of the panel's vectors of 16 columns; 0: nothing was taken in yet
+  float* state;          ///< [rows][kCodeState]
+};
+
+/// Candidates of a row are the columns whose score is at most its least one + reach; and all of a lane that
+/// has two of them, for only two are known.
+struct NearestCandidates {
+  float best;        ///< the least score
+  float next;        ///< the least one of a column that is no candidate; kCodeNoRow, or nearly, if all are
+  uint32_t lanes;    ///< bit l: the best of lane l is one
+  uint32_t crowded;  ///< bit l: all of lane l are
+};
+
+struct NearestCodeKernels {
+  /// Calls of the functions below, so that a test can prove whether they ran.
+  int64_t (*calls)();
+  void (*encode)(const NearestEncodeArgs& args);
+  void (*nearest)(const NearestCodesArgs& args);
+  /// `reach`, `candidates`: of every row.
+  void (*candidates)(const float* state, const float* reach, int64_t rows, NearestCandidates* candidates);
+  /// sum_i (queries[pair][i] - rows[pair][i])^2 of pairs of vectors: relative error at most
+  /// knn_refined_error(d).
+  void (*distances)(const float* const* queries, const float* const* rows, int64_t pairs, int64_t d,
+                    float* distances);
+};
+
+namespace avx512vnni {
+extern const NearestCodeKernels kNearestCodeKernels;
+}
+
+}  // namespace panda::kernels::cpu

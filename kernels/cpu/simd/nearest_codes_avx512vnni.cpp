@@ -1,0 +1,303 @@
+// Scores of 8-bit codes with their best two, by AVX-512 VNNI; flags in kernels/cpu/CMakeLists.txt.
+#include "kernels/cpu/simd/nearest_codes.h"
+
+#include <immintrin.h>  // extern inline functions that are always inlined: no symbols
+
+// GCC 12 takes the undefined operands of its own intrinsics for ours (its bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+
+namespace panda::kernels::cpu::avx512vnni {
+namespace {
+
+#define PANDA_INLINE static inline __attribute__((always_inline))
+
+int64_t call_count = 0;
+void count_call() {
+  __atomic_fetch_add(&call_count, 1, __ATOMIC_RELAXED);
+}
+
+/// Rows that are reduced together.
+constexpr int kBatch = 16;
+
+/// Lane r of the result is the sum of vector r's lanes, or the least or largest of them: halves of two
+/// vectors become one vector, four times.
+template <typename Two>
+PANDA_INLINE __m512 reduce_each(const __m512 (&v)[kBatch], const Two& two) {
+  __m512 a[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i)
+    a[i] = two(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xee));
+  __m512 b[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+    b[i] = two(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x88), _mm512_shuffle_f32x4(a[i], a[i + 4], 0xdd));
+  __m512 c[2];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i)
+    c[i] = two(_mm512_shuffle_ps(b[i], b[i + 2], 0x44), _mm512_shuffle_ps(b[i], b[i + 2], 0xee));
+  const __m512 all = two(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xdd));
+  // Now in the order 0 2 1 3, 8 10 9 11, 4 6 5 7, 12 14 13 15.
+  const __m512i place = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+  return _mm512_permutexvar_ps(place, all);
+}
+
+PANDA_INLINE __m512 sum_of_each(const __m512 (&v)[kBatch]) {
+  return reduce_each(
+      v, [](__m512 a, __m512 b) __attribute__((always_inline)) { return _mm512_add_ps(a, b); });
+}
+PANDA_INLINE __m512 least_of_each(const __m512 (&v)[kBatch]) {
+  return reduce_each(
+      v, [](__m512 a, __m512 b) __attribute__((always_inline)) { return _mm512_min_ps(a, b); });
+}
+PANDA_INLINE __m512 largest_of_each(const __m512 (&v)[kBatch]) {
+  return reduce_each(
+      v, [](__m512 a, __m512 b) __attribute__((always_inline)) { return _mm512_max_ps(a, b); });
+}
+
+PANDA_INLINE __mmask16 first_lanes(int64_t count) {
+  return static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1);
+}
+
+/// Calls take(i, mask) for every 16 components from i on.
+template <typename Take>
+PANDA_INLINE void for_components(int64_t d, const Take& take) {
+  int64_t i = 0;
+  for (; i + 16 <= d; i += 16) take(i, static_cast<__mmask16>(0xffff));
+  if (i < d) take(i, first_lanes(d - i));
+}
+
+void encode(const NearestEncodeArgs& args) {
+  count_call();
+  const int64_t stride = (args.d + 15) / 16 * 16;
+  const __m512i most = _mm512_set1_epi32(127);
+  const __m512i least = _mm512_set1_epi32(-127);
+  for (int64_t first = 0; first < args.rows; first += kBatch) {
+    const int count = args.rows - first < kBatch ? static_cast<int>(args.rows - first) : kBatch;
+    const __mmask16 of_rows = first_lanes(count);
+    const float* x[kBatch];
+    __m512 squares[kBatch];
+    __m512 others[kBatch];  // the largest |y|, then the squares of what codes leave
+    for (int r = 0; r < kBatch; ++r) {
+      squares[r] = others[r] = _mm512_setzero_ps();
+      if (r >= count) continue;
+      x[r] = args.x + (args.members == nullptr ? first + r : args.members[first + r]) * args.d;
+      __m512 square = _mm512_setzero_ps();
+      __m512 largest = _mm512_setzero_ps();
+      for_components(
+          args.d, [&](int64_t i, __mmask16 mask) __attribute__((always_inline)) {
+            const __m512 y = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x[r] + i),
+                                           _mm512_maskz_loadu_ps(mask, args.center + i));
+            square = _mm512_fmadd_ps(y, y, square);
+            largest = _mm512_max_ps(_mm512_abs_ps(y), largest);
+          });
+      squares[r] = square;
+      others[r] = largest;
+    }
+    _mm512_mask_storeu_ps(args.squares + first, of_rows, sum_of_each(squares));
+    const __m512 scale = args.scale > 0 ? _mm512_set1_ps(args.scale)
+                                        : _mm512_div_ps(largest_of_each(others), _mm512_set1_ps(127.0F));
+    // Of a row of zeros the scale is 0, and so are the codes. What is too small for a scale is seen in rests.
+    const __mmask16 some = _mm512_cmp_ps_mask(scale, _mm512_setzero_ps(), _CMP_GT_OQ);
+    const __m512 inverse = _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0F), scale);
+    _mm512_mask_storeu_ps(args.scales + first, of_rows, scale);
+    alignas(64) float inverses[kBatch];
+    alignas(64) float scales[kBatch];
+    _mm512_store_ps(inverses, inverse);
+    _mm512_store_ps(scales, scale);
+    __m512 sums[kBatch];  // of codes: whole numbers that f32 holds, for d <= 2^17
+    for (int r = 0; r < kBatch; ++r) {
+      sums[r] = others[r] = _mm512_setzero_ps();
+      if (r >= count) continue;
+      const __m512 by = _mm512_set1_ps(inverses[r]);
+      const __m512 unit = _mm512_set1_ps(scales[r]);
+      __m512 rest = _mm512_setzero_ps();
+      __m512 sum = _mm512_setzero_ps();
+      int8_t* const to = args.codes + (first + r) * stride;
+      for_components(
+          args.d, [&](int64_t i, __mmask16 mask) __attribute__((always_inline)) {
+            const __m512 y = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x[r] + i),
+                                           _mm512_maskz_loadu_ps(mask, args.center + i));
+            const __m512i code =
+                _mm512_max_epi32(_mm512_min_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(y, by)), most), least);
+            const __m512 value = _mm512_cvtepi32_ps(code);
+            const __m512 left = _mm512_fnmadd_ps(unit, value, y);
+            rest = _mm512_fmadd_ps(left, left, rest);
+            sum = _mm512_add_ps(sum, value);
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm512_cvtepi32_epi8(code));
+          });
+      others[r] = rest;
+      sums[r] = sum;
+    }
+    _mm512_mask_storeu_ps(args.rests + first, of_rows, sum_of_each(others));
+    _mm512_mask_storeu_epi32(args.sums + first, of_rows, _mm512_cvtps_epi32(sum_of_each(sums)));
+  }
+}
+
+/// One tile: kRows x kVectors.
+template <int kVectors, int kRows>
+__attribute__((noinline)) void nearest_tile(const NearestCodesArgs& args, int64_t first) {
+  const int64_t stride = (args.d + 15) / 16 * 16;
+  const int64_t groups = (args.d + 3) / 4;
+  const int8_t* codes[(kRows + 2) / 3];  // of rows 0, 3, 6, 9 and 12
+#pragma GCC unroll 5
+  for (int i = 0; i < (kRows + 2) / 3; ++i) codes[i] = args.codes + (first + 3 * i) * stride;
+  const uint8_t* panel = args.panel;
+  __m512i sum[kRows][kVectors];
+#pragma GCC unroll 14
+  for (int t = 0; t < kRows; ++t) {
+    // The 128 that every byte of the panel has too much.
+    const __m512i less = _mm512_set1_epi32(-128 * args.sums[first + t]);
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sum[t][j] = less;
+  }
+#pragma GCC unroll 1
+  for (int64_t g = 0; g < groups; ++g) {
+    __m512i columns[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) columns[j] = _mm512_loadu_si512(panel + 64 * j);
+#pragma GCC unroll 14
+    for (int t = 0; t < kRows; ++t) {
+      int32_t word;
+      __builtin_memcpy(&word, codes[t / 3] + t % 3 * stride, 4);
+      const __m512i row = _mm512_set1_epi32(word);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[t][j] = _mm512_dpbusd_epi32(sum[t][j], columns[j], row);
+    }
+#pragma GCC unroll 5
+    for (int i = 0; i < (kRows + 2) / 3; ++i) codes[i] += 4;
+    panel += 64 * kVectors;
+  }
+  // Keeps what follows out of the loop: GCC 12 takes some of it into it, and has no registers left.
+#pragma GCC unroll 14
+  for (int t = 0; t < kRows; ++t) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) asm("" : "+v"(sum[t][j]));
+  }
+  const __m512i number_bits = _mm512_set1_epi32(kCodeVectors - 1);
+  __m512 norms[kVectors];
+  __m512i number[kVectors];
+#pragma GCC unroll 4
+  for (int j = 0; j < kVectors; ++j) {
+    norms[j] = _mm512_loadu_ps(args.norms + 16 * j);
+    number[j] = _mm512_set1_epi32(args.first_vector + j);
+  }
+  const bool fresh = args.first_vector == 0;
+  const __m512 none = _mm512_set1_ps(kCodeNoRow);
+#pragma GCC unroll 14
+  for (int t = 0; t < kRows; ++t) {
+    float* const state = args.state + (first + t) * kCodeState;
+    __m512 best = fresh ? none : _mm512_loadu_ps(state);
+    __m512 second = fresh ? none : _mm512_loadu_ps(state + 16);
+    const __m512 factor = _mm512_set1_ps(args.factors[first + t]);
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      const __m512 exact = _mm512_fnmadd_ps(factor, _mm512_cvtepi32_ps(sum[t][j]), norms[j]);
+      // (score & ~number_bits) | number
+      const __m512 score = _mm512_castsi512_ps(
+          _mm512_ternarylogic_epi32(_mm512_castps_si512(exact), number_bits, number[j], 0xba));
+      second = _mm512_min_ps(second, _mm512_max_ps(best, score));
+      best = _mm512_min_ps(best, score);
+    }
+    _mm512_storeu_ps(state, best);
+    _mm512_storeu_ps(state + 16, second);
+  }
+}
+
+/// The last `rows` < kRows + 1 rows.
+template <int kVectors, int kRows>
+void nearest_rest(const NearestCodesArgs& args, int64_t rows, int64_t first) {
+  if (rows == kRows) {
+    nearest_tile<kVectors, kRows>(args, first);
+  } else if constexpr (kRows > 1) {
+    nearest_rest<kVectors, kRows - 1>(args, rows, first);
+  }
+}
+
+template <int kVectors, int kRows>
+void nearest_tiles(const NearestCodesArgs& args) {
+  for (int64_t first = 0; first < args.rows; first += kRows)
+    nearest_rest<kVectors, kRows>(args, args.rows - first < kRows ? args.rows - first : kRows, first);
+}
+
+void nearest(const NearestCodesArgs& args) {
+  count_call();
+  switch ((args.columns + 15) / 16) {
+    case 1:
+      return nearest_tiles<1, 14>(args);
+    case 2:
+      return nearest_tiles<2, 12>(args);
+    case 3:
+      return nearest_tiles<3, 8>(args);
+    default:
+      return nearest_tiles<4, 6>(args);
+  }
+}
+
+void candidates(const float* state, const float* reach, int64_t rows, NearestCandidates* results) {
+  count_call();
+  const __m512 none = _mm512_set1_ps(kCodeNoRow);
+  for (int64_t first = 0; first < rows; first += kBatch) {
+    const int count = rows - first < kBatch ? static_cast<int>(rows - first) : kBatch;
+    __m512 best[kBatch];
+    for (int r = 0; r < kBatch; ++r)
+      best[r] = r < count ? _mm512_loadu_ps(state + (first + r) * kCodeState) : none;
+    const __m512 least = least_of_each(best);
+    alignas(64) float limits[kBatch];
+    _mm512_store_ps(limits, _mm512_add_ps(least, _mm512_maskz_loadu_ps(first_lanes(count), reach + first)));
+    __m512 others[kBatch];
+    for (int r = 0; r < kBatch; ++r) {
+      others[r] = none;
+      if (r >= count) continue;
+      const __m512 limit = _mm512_set1_ps(limits[r]);
+      const __m512 second = _mm512_loadu_ps(state + (first + r) * kCodeState + 16);
+      const __mmask16 lanes = _mm512_cmp_ps_mask(best[r], limit, _CMP_LE_OQ);
+      const __mmask16 crowded = _mm512_cmp_ps_mask(second, limit, _CMP_LE_OQ);
+      others[r] = _mm512_mask_mov_ps(_mm512_mask_mov_ps(best[r], lanes, second), crowded, none);
+      results[first + r].lanes = lanes;
+      results[first + r].crowded = crowded;
+    }
+    alignas(64) float smallest[kBatch];
+    alignas(64) float next[kBatch];
+    _mm512_store_ps(smallest, least);
+    _mm512_store_ps(next, least_of_each(others));
+    for (int r = 0; r < count; ++r) {
+      results[first + r].best = smallest[r];
+      results[first + r].next = next[r];
+    }
+  }
+}
+
+void distances(const float* const* queries, const float* const* rows, int64_t pairs, int64_t d,
+               float* results) {
+  count_call();
+  for (int64_t first = 0; first < pairs; first += kBatch) {
+    const int count = pairs - first < kBatch ? static_cast<int>(pairs - first) : kBatch;
+    __m512 sums[kBatch];
+    for (int r = 0; r < kBatch; ++r) {
+      sums[r] = _mm512_setzero_ps();
+      if (r >= count) continue;
+      const float* const q = queries[first + r];
+      const float* const x = rows[first + r];
+      __m512 sum = _mm512_setzero_ps();
+      for_components(
+          d, [&](int64_t i, __mmask16 mask) __attribute__((always_inline)) {
+            const __m512 difference =
+                _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, q + i), _mm512_maskz_loadu_ps(mask, x + i));
+            sum = _mm512_fmadd_ps(difference, difference, sum);
+          });
+      sums[r] = sum;
+    }
+    _mm512_mask_storeu_ps(results + first, first_lanes(count), sum_of_each(sums));
+  }
+}
+
+int64_t calls() {
+  return __atomic_load_n(&call_count, __ATOMIC_RELAXED);
+}
+
+}  // namespace
+
+const NearestCodeKernels kNearestCodeKernels = {
+    .calls = calls, .encode = encode, .nearest = nearest, .candidates = candidates, .distances = distances};
+
+}  // namespace panda::kernels::cpu::avx512vnni
