@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "kernels/cpu/simd/knn_kernels.h"
 #include "kernels/tensor/checked_math.h"
 
 namespace panda::kernels::cpu {
@@ -93,9 +94,9 @@ class KnnCandidates {
 
   /// Drops what is out. `scratch`: room for capacity(k) numbers. Returns false if that leaves too little
   /// room: then everything is to be measured.
-  [[nodiscard]] bool prune(double* scratch);
-  /// Lowers tau to the k-th smallest `high` of items()[0, size).
-  void tighten(int64_t size, double* scratch);
+  [[nodiscard]] bool prune(const KnnKernels& kernels, double* scratch);
+  /// Lowers tau to the k-th smallest `high` of items()[0, size), or a little above.
+  void tighten(const KnnKernels& kernels, int64_t size, double* scratch);
 
   [[nodiscard]] KnnCandidate* items() { return items_; }
   [[nodiscard]] int64_t size() const { return size_; }
@@ -103,8 +104,8 @@ class KnnCandidates {
   void shrink(int64_t size) { size_ = size; }
   /// After items()[0, size) are measured: keeps the k first of them, in any order.
   void keep_first(int64_t size);
-  /// In the order of (distance, row); all are measured.
-  void sort();
+  /// When all are measured: the k first, in the order of (distance, row). `scratch` as for prune().
+  void finish(const KnnKernels& kernels, double* scratch);
 
  private:
   KnnCandidate* items_;

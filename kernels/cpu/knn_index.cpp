@@ -65,7 +65,7 @@ void split_codes(char* codes, int64_t groups) {
 
 }  // namespace
 
-const float* KnnRows::row(int64_t i, float* buffer) const {
+const float* KnnRows::widened_row(int64_t i, float* buffer) const {
   const int64_t width = d();
   switch (view_.dtype()) {
     case DType::kF16:

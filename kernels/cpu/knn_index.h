@@ -15,16 +15,26 @@ namespace panda::kernels::cpu {
 /// Rows of any dtype, read as f32 (exactly).
 class KnnRows {
  public:
-  KnnRows(const CpuDevice& device, const ConstTensorView& view) : micro_(&device.micro()), view_(view) {}
+  KnnRows(const CpuDevice& device, const ConstTensorView& view)
+      : micro_(&device.micro()),
+        view_(view),
+        d_(view.shape()[1]),
+        plain_(view.dtype() == DType::kF32 ? view.data<float>() : nullptr) {}
   [[nodiscard]] int64_t count() const { return view_.shape()[0]; }
-  [[nodiscard]] int64_t d() const { return view_.shape()[1]; }
+  [[nodiscard]] int64_t d() const { return d_; }
   [[nodiscard]] DType dtype() const { return view_.dtype(); }
   /// Row i: where it lies, or widened into `buffer` (d floats).
-  [[nodiscard]] const float* row(int64_t i, float* buffer) const;
+  [[nodiscard]] const float* row(int64_t i, float* buffer) const {
+    return plain_ != nullptr ? plain_ + i * d_ : widened_row(i, buffer);
+  }
 
  private:
+  [[nodiscard]] const float* widened_row(int64_t i, float* buffer) const;
+
   const MicroKernels* micro_;
   ConstTensorView view_;
+  int64_t d_;
+  const float* plain_;  ///< null: not f32
 };
 
 /// Relative bound, with room, on the rounding of every f64 sum over d terms that this search takes.

@@ -56,7 +56,7 @@ int64_t KnnSearch::refine(const Memory& m, const float* query, KnnCandidates& ca
     }
     end += now;
   }
-  if (!eager) candidates.tighten(end, m.bounds_now);
+  if (!eager) candidates.tighten(kernels_, end, m.bounds_now);
   const double limit = candidates.discard_above();
   const KnnCandidate* kept =
       std::remove_if(items + measured, items + end, [&](const KnnCandidate& one) { return one.low > limit; });
@@ -79,14 +79,15 @@ void KnnSearch::measure_rows(const Memory& m, double norm, KnnCandidate* items, 
   }
 }
 
-/// Replaces bounds by distances (of a small k nearest lower bound first), and keeps the k first.
+/// Replaces bounds by distances (of a small k nearest lower bound first); forgets who is not among the k
+/// first.
 void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
   KnnCandidates& candidates = m.candidates[i];
   KnnCandidate* items = candidates.items();
   int64_t size = candidates.size();
   int64_t measured =
       std::partition(items, items + size, [](const KnnCandidate& one) { return one.measured(); }) - items;
-  if (measured == size) return candidates.keep_first(size);
+  if (measured == size) return;
   const auto lower = [](const KnnCandidate& a, const KnnCandidate& b) { return a.low < b.low; };
   // Where tau does not fall meanwhile, the order decides nothing.
   const bool eager = plan_.k <= KnnCandidates::kEagerK;
@@ -119,7 +120,7 @@ void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics
       if (eager && bound.offer(items[measured].low)) candidates.lower_tau(bound.value());
     }
   }
-  candidates.keep_first(measured);
+  candidates.shrink(measured);
 }
 
 /// S of `count` widened queries against `rows` gallery rows from `row` on, into m.distances [query][row].

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <new>
 
 #include "kernels/cpu/knn_nearest_centered.h"
 #include "kernels/cpu/simd/nearest_codes.h"
@@ -21,23 +22,28 @@ int64_t code_stride(int64_t d) {
 int64_t panel_bytes(int64_t rows, int64_t d) {
   return round_up(rows, 16) * round_up(d, 4);
 }
-int64_t code_block_bytes(int64_t d) {
-  return kCodeBlock * (kCodeState * 4 + code_stride(d));
-}
 
-/// Queries and the rows that can be the nearest one of theirs: pairs, those of a query together.
+/// Queries and rows that can be the nearest one of theirs, until they are measured.
 struct CandidatePairs {
-  std::vector<const float*> queries;
-  std::vector<const float*> rows;
-  std::vector<int64_t> columns;
-  std::vector<float> distances;
+  /// A query has as many candidates as there are rows, at most.
+  static constexpr int64_t kRoom = 2048;
+  int64_t count;
+  const float* queries[kRoom];
+  const float* rows[kRoom];
+  int32_t columns[kRoom];
+  float distances[kRoom];
 
-  void add(const float* query, const float* all_rows, int64_t d, int64_t column) {
-    queries.push_back(query);
-    rows.push_back(all_rows + column * d);
-    columns.push_back(column);
+  void add(const float* query, const float* row, int64_t column) {
+    queries[count] = query;
+    rows[count] = row;
+    columns[count++] = static_cast<int32_t>(column);
   }
 };
+
+/// State and codes of a block, and pairs.
+int64_t code_block_bytes(int64_t d) {
+  return kCodeBlock * (kCodeState * 4 + code_stride(d)) + static_cast<int64_t>(sizeof(CandidatePairs));
+}
 
 class CodeScores final : public CenteredScores {
  public:
@@ -48,16 +54,33 @@ class CodeScores final : public CenteredScores {
             NearestFound* found) const override;
 
  private:
-  /// What is known of a query beside its scores.
-  struct Query {
-    double norm;
-    double square;
-    double error;  ///< of a score and of |x - m|^2 together
-    bool trusted;
+  /// What is known of a block's queries beside their scores.
+  struct Queries {
+    float scales[kCodeBlock];
+    float squares[kCodeBlock];
+    float norms[kCodeBlock];
+    float rests[kCodeBlock];
+    int32_t sums[kCodeBlock];
+    float factors[kCodeBlock];
+    float reach[kCodeBlock];
+    double errors[kCodeBlock];  ///< of a score and of |x - m|^2 together
+    NearestCandidates candidates[kCodeBlock];
   };
-  [[nodiscard]] Query bounds(float square, float rest) const;
-  [[nodiscard]] NearestFound nearest_of(const Query& query, const NearestCandidates& candidates,
-                                        const int64_t* columns, const float* distances, size_t count) const;
+  [[nodiscard]] NearestEncodeArgs encoding(const float* x, const int64_t* members, int64_t rows) const;
+  [[nodiscard]] bool trusted(const Queries& of, int64_t i) const {
+    return double{of.norms[i]} + longest_ < kLongestTrusted;
+  }
+  /// Errors, factors and reach.
+  void bound(Queries& of, int64_t count) const;
+  void take_scores(Queries& of, const int8_t* codes, int64_t count, float* state) const;
+  /// The pairs of a query.
+  [[nodiscard]] int64_t most_candidates(const NearestCandidates& candidates) const {
+    return candidates.crowded == 0 ? 16 : count_;
+  }
+  void list_candidates(const NearestCandidates& candidates, const float* state, const float* query,
+                       CandidatePairs& pairs) const;
+  [[nodiscard]] NearestFound nearest_of(const Queries& of, int64_t i, const int32_t* columns,
+                                        const float* distances, int64_t count) const;
 
   const NearestCodeKernels& kernels_;
   const float* rows_;
@@ -80,23 +103,20 @@ CodeScores::CodeScores(CpuDevice& device, const KnnRows& rows)
   std::vector<int8_t> codes(n * static_cast<size_t>(code_stride(d_)));
   std::vector<float> scales(n);
   std::vector<float> squares(n);
+  std::vector<float> norms(n);
   std::vector<float> rests(n);
   std::vector<int32_t> sums(n);
-  NearestEncodeArgs args = {.x = rows_,
-                            .members = nullptr,
-                            .rows = count_,
-                            .d = d_,
-                            .center = center_.data(),
-                            .scale = 0,
-                            .codes = codes.data(),
-                            .scales = scales.data(),
-                            .squares = squares.data(),
-                            .rests = rests.data(),
-                            .sums = sums.data()};
+  NearestEncodeArgs args = encoding(rows_, nullptr, count_);
+  args.codes = codes.data();
+  args.scales = scales.data();
+  args.squares = squares.data();
+  args.norms = norms.data();
+  args.rests = rests.data();
+  args.sums = sums.data();
   kernels_.encode(args);
   scale_ = args.scale = *std::max_element(scales.begin(), scales.end());
   kernels_.encode(args);
-  for (size_t i = 0; i < n; ++i) rest_ = std::max(rest_, rest_norm(squares[i], rests[i]));
+  rest_ = double{*std::max_element(rests.begin(), rests.end())};
   std::fill_n(panels_, panel_bytes(count_, d_), uint8_t{128});
   for (int64_t i = 0; i < count_; ++i) {
     const int64_t first = i / kCodeColumns * kCodeColumns;
@@ -107,68 +127,41 @@ CodeScores::CodeScores(CpuDevice& device, const KnnRows& rows)
   }
 }
 
-CodeScores::Query CodeScores::bounds(float square, float rest) const {
-  const double norm = norm_above(square);
-  const double left = rest_norm(square, rest);
-  const double size = longest_ * longest_ + 2 * (norm + left) * (longest_ + rest_);
-  const double error = code_error(norm, left) + 0x1.1p-16 * size + underflow(norm);
-  return {norm, double{square}, error + double{square} * square_error(), norm + longest_ < kLongestTrusted};
+NearestEncodeArgs CodeScores::encoding(const float* x, const int64_t* members, int64_t rows) const {
+  NearestEncodeArgs args = {};
+  args.x = x;
+  args.members = members;
+  args.rows = rows;
+  args.d = d_;
+  args.center = center_.data();
+  args.relative = static_cast<float>(1 + square_error() + 0x1p-21);
+  args.absolute = static_cast<float>(static_cast<double>(d_) * 0x1p-124);
+  return args;
 }
 
-NearestFound CodeScores::nearest_of(const Query& query, const NearestCandidates& candidates,
-                                    const int64_t* columns, const float* distances, size_t count) const {
-  size_t least = 0;
-  for (size_t i = 1; i < count; ++i) least = distances[i] < distances[least] ? i : least;
-  NearestFound found = {distances[least], INFINITY, columns[least], query.norm, 0, 0, 0};
-  for (size_t i = 0; i < count; ++i) {
-    if (i != least) found.second = std::min(found.second, distances[i]);
-  }
-  const auto error_of = [this](float distance) { return measured_ * double{distance} + 0x1p-120; };
-  found.error = error_of(found.best);
-  found.second_error = error_of(found.second);
-  // Of the others no score is below `next`.
-  const double next = double{candidates.next} + query.square;
-  if (!(next - query.error >= double{found.second} - found.second_error)) {
-    found.second = static_cast<float>(next);
-    found.second_error = query.error + 0x1p-23 * std::abs(next);
-  }
-  return found;
-}
-
-void CodeScores::find(const float* queries, const int64_t* members, int64_t count, char* memory,
-                      NearestFound* found) const {
-  auto* const state = reinterpret_cast<float*>(memory);
-  auto* const codes = reinterpret_cast<int8_t*>(memory + kCodeBlock * kCodeState * 4);
-  float scales[kCodeBlock];
-  float squares[kCodeBlock];
-  float rests[kCodeBlock];
-  int32_t sums[kCodeBlock];
-  kernels_.encode({.x = queries,
-                   .members = members,
-                   .rows = count,
-                   .d = d_,
-                   .center = center_.data(),
-                   .scale = 0,
-                   .codes = codes,
-                   .scales = scales,
-                   .squares = squares,
-                   .rests = rests,
-                   .sums = sums});
-  Query query[kCodeBlock];
-  float factors[kCodeBlock];
-  float reach[kCodeBlock];
+void CodeScores::bound(Queries& of, int64_t count) const {
+  const double small = underflow(0);
+  const double squares_error = square_error();
   for (int64_t i = 0; i < count; ++i) {
-    query[i] = bounds(squares[i], rests[i]);
-    factors[i] = 2 * scales[i] * scale_;
+    const double norm = of.norms[i];
+    const double rest = of.rests[i];
+    const double size = longest_ * longest_ + 2 * (norm + rest) * (longest_ + rest_);
+    of.errors[i] =
+        code_error(norm, rest) + 0x1.1p-16 * size + small * (1 + norm) + of.squares[i] * squares_error;
     // Beside what the error asks, enough that the measured distance of the nearest is below all others'
     // bounds.
-    const double both = query[i].norm + longest_;
-    reach[i] = static_cast<float>((2 * query[i].error + (measured_ + 0x1p-22) * both * both) * (1 + 0x1p-20));
+    const double both = norm + longest_;
+    of.reach[i] =
+        static_cast<float>((2 * of.errors[i] + (measured_ + 0x1p-22) * both * both) * (1 + 0x1p-20));
+    of.factors[i] = 2 * of.scales[i] * scale_;
   }
+}
+
+void CodeScores::take_scores(Queries& of, const int8_t* codes, int64_t count, float* state) const {
   for (int64_t first = 0; first < count_; first += kCodeColumns) {
     kernels_.nearest({.codes = codes,
-                      .sums = sums,
-                      .factors = factors,
+                      .sums = of.sums,
+                      .factors = of.factors,
                       .rows = count,
                       .d = d_,
                       .panel = panels_ + first * round_up(d_, 4),
@@ -177,35 +170,84 @@ void CodeScores::find(const float* queries, const int64_t* members, int64_t coun
                       .first_vector = static_cast<int32_t>(first / 16),
                       .state = state});
   }
-  NearestCandidates candidates[kCodeBlock];
-  kernels_.candidates(state, reach, count, candidates);
+  kernels_.candidates(state, of.reach, count, of.candidates);
+}
 
-  CandidatePairs pairs;
-  size_t begins[kCodeBlock + 1];
-  for (int64_t i = 0; i < count; ++i) {
-    begins[i] = pairs.columns.size();
-    if (!query[i].trusted) continue;
-    const float* const x = queries + (members == nullptr ? i : members[i]) * d_;
-    for (uint32_t lanes = candidates[i].lanes; lanes != 0; lanes &= lanes - 1) {
-      const int lane = __builtin_ctz(lanes);
-      if ((candidates[i].crowded >> lane & 1) != 0) {
-        for (int64_t column = lane; column < count_; column += 16) pairs.add(x, rows_, d_, column);
-      } else {
-        uint32_t bits;
-        std::memcpy(&bits, state + i * kCodeState + lane, sizeof bits);
-        pairs.add(x, rows_, d_, int64_t{bits % kCodeVectors} * 16 + lane);
-      }
+void CodeScores::list_candidates(const NearestCandidates& candidates, const float* state, const float* query,
+                                 CandidatePairs& pairs) const {
+  for (uint32_t lanes = candidates.lanes; lanes != 0; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    if ((candidates.crowded >> lane & 1) == 0) {
+      uint32_t bits;
+      std::memcpy(&bits, state + lane, sizeof bits);
+      const int64_t column = int64_t{bits % kCodeVectors} * 16 + lane;
+      pairs.add(query, rows_ + column * d_, column);
+      continue;
     }
+    for (int64_t column = lane; column < count_; column += 16) pairs.add(query, rows_ + column * d_, column);
   }
-  begins[count] = pairs.columns.size();
-  pairs.distances.resize(pairs.columns.size());
-  kernels_.distances(pairs.queries.data(), pairs.rows.data(), static_cast<int64_t>(pairs.columns.size()), d_,
-                     pairs.distances.data());
-  for (int64_t i = 0; i < count; ++i) {
-    const size_t size = begins[i + 1] - begins[i];
-    found[i] = size == 0 ? NearestFound{0, 0, 0, query[i].norm, 0, 0, 0}
-                         : nearest_of(query[i], candidates[i], pairs.columns.data() + begins[i],
-                                      pairs.distances.data() + begins[i], size);
+}
+
+NearestFound CodeScores::nearest_of(const Queries& of, int64_t i, const int32_t* columns,
+                                    const float* distances, int64_t count) const {
+  float best = INFINITY;
+  float second = INFINITY;
+  int64_t row = 0;
+  for (int64_t j = 0; j < count; ++j) {
+    second = std::min(second, std::max(best, distances[j]));
+    row = distances[j] < best ? columns[j] : row;
+    best = std::min(best, distances[j]);
+  }
+  const auto error_of = [this](float distance) { return measured_ * double{distance} + 0x1p-120; };
+  const double second_error = error_of(second);
+  // Of the other rows no score is below `next`.
+  const double next = double{of.candidates[i].next} + double{of.squares[i]};
+  if (next - of.errors[i] >= double{second} - second_error)
+    return {best, second, row, of.norms[i], error_of(best), second_error, 0};
+  return {best,
+          static_cast<float>(next),
+          row,
+          of.norms[i],
+          error_of(best),
+          of.errors[i] + 0x1p-23 * std::abs(next),
+          0};
+}
+
+void CodeScores::find(const float* queries, const int64_t* members, int64_t count, char* memory,
+                      NearestFound* found) const {
+  auto* const pairs = new (memory) CandidatePairs;
+  memory += sizeof(CandidatePairs);
+  auto* const state = reinterpret_cast<float*>(memory);
+  auto* const codes = reinterpret_cast<int8_t*>(memory + kCodeBlock * kCodeState * 4);
+  Queries of;
+  NearestEncodeArgs args = encoding(queries, members, count);
+  args.codes = codes;
+  args.scales = of.scales;
+  args.squares = of.squares;
+  args.norms = of.norms;
+  args.rests = of.rests;
+  args.sums = of.sums;
+  kernels_.encode(args);
+  bound(of, count);
+  take_scores(of, codes, count, state);
+
+  // As many queries at a time as there is room for the candidates of.
+  int64_t listed[kCodeBlock];
+  for (int64_t first = 0, end = 0; first < count; first = end) {
+    pairs->count = 0;
+    for (; end < count; ++end) {
+      const int64_t before = pairs->count;
+      if (trusted(of, end)) {
+        if (before > 0 && before + most_candidates(of.candidates[end]) > CandidatePairs::kRoom) break;
+        list_candidates(of.candidates[end], state + end * kCodeState,
+                        queries + (members == nullptr ? end : members[end]) * d_, *pairs);
+      }
+      listed[end] = pairs->count - before;
+    }
+    kernels_.distances(pairs->queries, pairs->rows, pairs->count, d_, pairs->distances);
+    for (int64_t i = first, at = 0; i < end; at += listed[i++])
+      found[i] = listed[i] == 0 ? NearestFound{0, 0, 0, of.norms[i], 0, 0, 0}
+                                : nearest_of(of, i, pairs->columns + at, pairs->distances + at, listed[i]);
   }
 }
 

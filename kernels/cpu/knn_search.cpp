@@ -36,7 +36,9 @@ constexpr int64_t kMaxBlock = 2048;
 /// small enough that its candidates stay in L2 as well: most of their work is done within the first panels.
 constexpr int64_t kCachedCodeBytes = 8 << 20;
 constexpr int64_t kMaxCachedBlock = 196;
-/// Multiply-adds below which a second thread costs more than it brings (it must wake up).
+/// Cycles of a search below which a second thread costs more than it brings (it must wake up), and
+/// multiply-adds of what is as simple.
+constexpr double kCyclesForTwo = 65e3;
 constexpr int64_t kWorkPerThread = 4 << 20;
 /// Panels after which a filter that kept more than half of their pairs is given up.
 constexpr int64_t kWindowPanels = 64;
@@ -186,12 +188,14 @@ KnnBlockShape KnnSearch::choose_shape() const {
   int64_t blocks = ceil_div(nq_, most);
   if (blocks > 1) blocks = std::min(round_up(blocks, threads), nq_);
   const int64_t panels = std::max<int64_t>(index_.panels(), 1);
-  const bool worth_it = static_cast<double>(nq_) * static_cast<double>(nb_) * static_cast<double>(d_) >
-                        2.0 * static_cast<double>(kWorkPerThread);
+  const KnnCycles cycles = knn_expected_cycles(knn_product_cycles(device_, nq_), plan_.k, nb_, d_);
+  const double each = table_rows_ > 0 ? cycles.table : filter_ ? cycles.filter : cycles.exact;
+  const bool worth_it = static_cast<double>(nq_) * each > kCyclesForTwo;
   int64_t parts = 1;
   if (worth_it && blocks < threads && !plan_.filter_trial) {
-    // Halving the queries keeps the register tiles full only if there are enough of them.
-    if (nq_ >= threads * 4 * tile) {
+    // Halving the queries keeps the register tiles full only if there are enough of them. Halving a gallery
+    // of which much is wanted doubles the work on what is found.
+    if (nq_ >= threads * 4 * tile || (table_rows_ > 0 && nq_ >= threads)) {
       blocks = threads;
     } else {
       parts = std::min(panels, ceil_div(threads, blocks));
@@ -326,7 +330,9 @@ void KnnSearch::set_base(const Memory& m, int64_t i) const {
 }
 
 void KnnSearch::make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
-  if (!m.candidates[i].prune(m.bounds_now)) measure(m, i, query, statistics);
+  if (m.candidates[i].prune(kernels_, m.bounds_now)) return;
+  measure(m, i, query, statistics);
+  m.candidates[i].keep_first(m.candidates[i].size());
 }
 
 void KnnSearch::add_hits(const Item& item, const Memory& m, int64_t panel, double scale, int64_t hits,
@@ -407,36 +413,41 @@ void KnnSearch::search_item(const Item& item, const Memory& m, KnnStatistics& st
     const double scale = encode_queries(item, m);
     for (int64_t i = 0; i < count; ++i) set_base(m, i);
     scanned_from = walk_panels(item, m, scale, statistics);
-    for (int64_t i = 0; i < count; ++i)
+    for (int64_t i = 0; i < count; ++i) {
       measure(m, i, order_[static_cast<size_t>(item.queries.begin + i)], statistics);
-    if (scanned_from < item.panels.end) statistics.rescanned_rows += count;
+      if (scanned_from < item.panels.end) m.candidates[i].keep_first(m.candidates[i].size());
+    }
+    if (scanned_from < item.panels.end) {
+      for (int64_t i = item.queries.begin; i < item.queries.end; ++i)
+        given_up_[static_cast<size_t>(i * parts_ + item.part)] = 1;
+    }
   }
   const int64_t first_row = scanned_from * kKnnPanel;
   const int64_t end_row = std::min(nb_, item.panels.end * kKnnPanel);
   if (first_row < end_row) walk_rows(item, m, first_row, end_row, statistics);
   for (int64_t i = 0; i < count; ++i) {
-    m.candidates[i].keep_first(m.candidates[i].size());
-    m.candidates[i].sort();
+    m.candidates[i].finish(kernels_, m.bounds_now);
     write(order_[static_cast<size_t>(item.queries.begin + i)], item.part, m.candidates[i]);
   }
 }
 
-void KnnSearch::put(int64_t at, double distance, int64_t index) const {
-  plan_.indices.data<int64_t>()[at] = index;
+void KnnSearch::put(int64_t query, const KnnCandidate* items) const {
+  const int64_t k = plan_.k;
+  int64_t* const indices = plan_.indices.data<int64_t>() + query * k;
+  for (int64_t j = 0; j < k; ++j) indices[j] = items[j].row();
   if (!plan_.distances.present()) return;
   if (plan_.distances.dtype() == DType::kF64) {
-    plan_.distances.data<double>()[at] = distance;
+    double* const distances = plan_.distances.data<double>() + query * k;
+    for (int64_t j = 0; j < k; ++j) distances[j] = items[j].low;
   } else {
-    plan_.distances.data<float>()[at] = static_cast<float>(distance);
+    float* const distances = plan_.distances.data<float>() + query * k;
+    for (int64_t j = 0; j < k; ++j) distances[j] = static_cast<float>(items[j].low);
   }
 }
 
 void KnnSearch::write(int64_t query, int64_t part, KnnCandidates& candidates) {
   const KnnCandidate* items = candidates.items();
-  if (parts_ == 1) {
-    for (int64_t j = 0; j < plan_.k; ++j) put(query * plan_.k + j, items[j].low, items[j].row());
-    return;
-  }
+  if (parts_ == 1) return put(query, items);
   KnnCandidate* to = part_results_.data() + (query * parts_ + part) * plan_.k;
   std::copy_n(items, candidates.size(), to);
   // A part may have fewer than k rows.
@@ -450,7 +461,7 @@ void KnnSearch::merge_parts() {
                       [](const KnnCandidate& a, const KnnCandidate& b) {
                         return a.low < b.low || (a.low == b.low && a.row() < b.row());
                       });
-    for (int64_t j = 0; j < plan_.k; ++j) put(query * plan_.k + j, all[j].low, all[j].row());
+    put(query, all);
   }
 }
 
@@ -458,6 +469,7 @@ KnnStatistics KnnSearch::run() {
   order_queries();
   const KnnBlockShape shape = choose_shape();
   parts_ = shape.parts;
+  given_up_.assign(static_cast<size_t>(nq_ * parts_), 0);
   if (parts_ > 1) part_results_.resize(static_cast<size_t>(checked_mul(checked_mul(nq_, parts_), plan_.k)));
   const Scratch scratch =
       device_.scratch().take(checked_mul(shape.thread_bytes, device_.threads().thread_count()));
@@ -478,8 +490,9 @@ KnnStatistics KnnSearch::run() {
   for (const KnnStatistics& one : statistics) {
     total.kept_pairs += one.kept_pairs;
     total.survivors += one.survivors;
-    total.rescanned_rows += one.rescanned_rows;
   }
+  for (auto it = given_up_.begin(); it != given_up_.end(); it += parts_)
+    total.rescanned_rows += std::find(it, it + parts_, 1) != it + parts_ ? 1 : 0;
   return total;
 }
 

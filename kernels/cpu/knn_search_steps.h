@@ -104,7 +104,8 @@ class KnnSearch {
   void make_room(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
   void write(int64_t query, int64_t part, KnnCandidates& candidates);
   void merge_parts();
-  void put(int64_t at, double distance, int64_t index) const;
+  /// The query's answer: items[0, k).
+  void put(int64_t query, const KnnCandidate* items) const;
   [[nodiscard]] double distance_of(double sum, double query_norm, int64_t row) const;
   /// Products of f32 codes that are subnormal round by up to 2^-149 each, of at most 2^20.
   [[nodiscard]] double underflow(double unit) const {
@@ -133,6 +134,7 @@ class KnnSearch {
   std::vector<int64_t> order_;
   std::vector<float> largest_;  ///< by query: the largest component
   std::vector<KnnCandidate> part_results_;
+  std::vector<char> given_up_;  ///< [in order_][part]: whether the filter was
 };
 
 }  // namespace panda::kernels::cpu

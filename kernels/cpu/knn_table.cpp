@@ -61,7 +61,7 @@ void KnnSearch::search_row_of_table(const Item& item, const Memory& m, int64_t i
   const int64_t query = order_[static_cast<size_t>(item.queries.begin + i)];
   statistics.kept_pairs += candidates.size();
   measure(m, i, query, statistics);
-  candidates.sort();
+  candidates.finish(kernels_, m.bounds_now);
   write(query, item.part, candidates);
 }
 

@@ -59,7 +59,6 @@ PANDA_INLINE VD exp_double(VD x) {
   p = p * r + 0.5;
   p = p * r + 1.0;
   p = p * r + 1.0;
-  typedef int64_t VL __attribute__((vector_size(kLanes * 4)));
   const VL exponent = (reinterpret_cast<VL>(shifted) << 52) + reinterpret_cast<VL>(VD{} + 1.0);
   return x != x ? x : p * reinterpret_cast<VD>(exponent);
 }

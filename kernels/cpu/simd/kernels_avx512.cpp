@@ -2,6 +2,8 @@
 // micro_kernels.h.
 #include "kernels/cpu/simd/micro_kernels.h"
 
+#include <immintrin.h>  // extern inline functions that are always inlined: no symbols
+
 namespace panda::kernels::cpu::avx512 {
 #include "kernels/cpu/simd/micro_kernels.inl"
 }  // namespace panda::kernels::cpu::avx512

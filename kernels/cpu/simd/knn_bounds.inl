@@ -123,3 +123,26 @@ int64_t places_at_most(const double* values, int64_t count, double limit, int32_
   }
   return found;
 }
+
+void ranks(const double* values, int64_t count, int32_t* ranks) {
+  count_call();
+  constexpr int kVectorsAtOnce = 4;
+  constexpr int kAtOnce = kVectorsAtOnce * kDoubleLanes;
+  for (int64_t first = 0; first < count; first += kAtOnce) {
+    const int64_t now = first + kAtOnce < count ? kAtOnce : count - first;
+    double own[kAtOnce] = {};
+    for (int64_t i = 0; i < now; ++i) own[i] = values[first + i];
+    VD x[kVectorsAtOnce];
+    VL less[kVectorsAtOnce] = {};
+    for (int t = 0; t < kVectorsAtOnce; ++t) x[t] = load_double(own + t * kDoubleLanes);
+#pragma GCC unroll 1
+    for (int64_t j = 0; j < count; ++j) {
+      const VD y = values[j] - VD{};
+#pragma GCC unroll 4
+      for (int t = 0; t < kVectorsAtOnce; ++t) less[t] = y < x[t] ? less[t] + 1 : less[t];
+    }
+    int64_t counts[kAtOnce];
+    __builtin_memcpy(counts, less, sizeof counts);
+    for (int64_t i = 0; i < now; ++i) ranks[first + i] = static_cast<int32_t>(counts[i]);
+  }
+}

@@ -9,6 +9,9 @@ namespace panda::kernels::cpu {
 /// Gallery vectors in a panel.
 constexpr int64_t kKnnPanel = 32;
 
+/// Numbers that are ranked by comparing each with each: of more, sorting is faster.
+constexpr int64_t kKnnMostRanked = 256;
+
 /// What codes are. Four bytes are a group: one f32, two i16 or four i8 dimensions; of kI8Pair, i16 codes
 /// taken apart as 256 high + low, a group is the high bytes of four dimensions and the next one their low
 /// bytes. Bytes (kI8, kI8Pair) of a gallery are stored with 128 added (u8), as the multiply instruction wants
@@ -95,6 +98,10 @@ struct KnnKernels {
   double (*about_kth)(const double* values, int64_t count, int64_t k);
   /// Places of the values that are at most `limit`, rising; returns how many. `places`: room for `count`.
   int64_t (*places_at_most)(const double* values, int64_t count, double limit, int32_t* places);
+
+  /// How many of the values are less than each, which is its place among them if no two are equal. No NaN;
+  /// count <= kKnnMostRanked.
+  void (*ranks)(const double* values, int64_t count, int32_t* ranks);
 
   /// The largest |x[i]| as its bits: 0x7f800000 or more where one is infinite or NaN.
   uint32_t (*largest_magnitude)(const float* x, int64_t d);

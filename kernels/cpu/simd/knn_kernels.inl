@@ -43,6 +43,7 @@ const KnnKernels kKnnKernels = {
     .bounds = bounds,
     .about_kth = about_kth,
     .places_at_most = places_at_most,
+    .ranks = ranks,
     .largest_magnitude = largest_magnitude,
     .squared_distances = squared_distances,
     .center_row = center_row,

@@ -18,19 +18,24 @@ constexpr int64_t kCodeVectors = 128;
 /// lowest bits there is no room.
 constexpr float kCodeNoRow = 3e38F;
 
-/// y = fl(x[row] - center) as codes and what they leave.
+/// y = fl(x[row] - center) as codes, and bounds on what they leave. A sum of squares is true to `relative` -
+/// 1 of itself and `absolute`: of d numbers, each of which meets at most d / 16 + 5 additions, and some
+/// roundings more.
 struct NearestEncodeArgs {
   const float* x;
   const int64_t* members;  ///< rows of x, d apart; null: the first ones
   int64_t rows;
   int64_t d;
   const float* center;
-  float scale;     ///< of all rows; 0: each row's own, its largest |y| / 127
+  float scale;  ///< of all rows; 0: each row's own, its largest |y| / 127
+  float relative;
+  float absolute;
   int8_t* codes;   ///< [rows][d rounded up to 16], zeros after d
   float* scales;   ///< of every row
-  float* squares;  ///< sum of y^2, each term meeting at most d / 16 + 5 additions
-  float* rests;    ///< likewise of (y - scale * code)^2
-  int32_t* sums;   ///< sum of codes
+  float* squares;  ///< sum of y^2
+  float* norms;    ///< >= |x - center|
+  float* rests;    ///< >= |x - center - scale * code|
+  int32_t* sums;   ///< of codes
 };
 
 /// state[row] takes in scores[row][column] = norms[column] - factors[row] * <codes of row, of column>.

@@ -3,9 +3,6 @@
 
 #include <immintrin.h>  // extern inline functions that are always inlined: no symbols
 
-// GCC 12 takes the undefined operands of its own intrinsics for ours (its bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-
 namespace panda::kernels::cpu::avx512vnni {
 namespace {
 
@@ -66,6 +63,11 @@ PANDA_INLINE void for_components(int64_t d, const Take& take) {
   if (i < d) take(i, first_lanes(d - i));
 }
 
+PANDA_INLINE __m512 norm_above(__m512 square, const NearestEncodeArgs& args) {
+  const __m512 above = _mm512_fmadd_ps(square, _mm512_set1_ps(args.relative), _mm512_set1_ps(args.absolute));
+  return _mm512_mul_ps(_mm512_sqrt_ps(above), _mm512_set1_ps(1 + 0x1p-21F));
+}
+
 void encode(const NearestEncodeArgs& args) {
   count_call();
   const int64_t stride = (args.d + 15) / 16 * 16;
@@ -93,7 +95,10 @@ void encode(const NearestEncodeArgs& args) {
       squares[r] = square;
       others[r] = largest;
     }
-    _mm512_mask_storeu_ps(args.squares + first, of_rows, sum_of_each(squares));
+    const __m512 square = sum_of_each(squares);
+    const __m512 norm = norm_above(square, args);
+    _mm512_mask_storeu_ps(args.squares + first, of_rows, square);
+    _mm512_mask_storeu_ps(args.norms + first, of_rows, norm);
     const __m512 scale = args.scale > 0 ? _mm512_set1_ps(args.scale)
                                         : _mm512_div_ps(largest_of_each(others), _mm512_set1_ps(127.0F));
     // Of a row of zeros the scale is 0, and so are the codes. What is too small for a scale is seen in rests.
@@ -128,7 +133,10 @@ void encode(const NearestEncodeArgs& args) {
       others[r] = rest;
       sums[r] = sum;
     }
-    _mm512_mask_storeu_ps(args.rests + first, of_rows, sum_of_each(others));
+    // What the subtraction of the center rounds is left, too.
+    _mm512_mask_storeu_ps(
+        args.rests + first, of_rows,
+        _mm512_fmadd_ps(norm, _mm512_set1_ps(0x1.1p-23F), norm_above(sum_of_each(others), args)));
     _mm512_mask_storeu_epi32(args.sums + first, of_rows, _mm512_cvtps_epi32(sum_of_each(sums)));
   }
 }

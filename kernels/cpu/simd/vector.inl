@@ -27,6 +27,7 @@ typedef float VUnaligned __attribute__((vector_size(kLanes * 4), aligned(4), may
 typedef int32_t VI __attribute__((vector_size(kLanes * 4)));
 constexpr int kDoubleLanes = kLanes / 2;
 typedef double VD __attribute__((vector_size(kLanes * 4)));
+typedef int64_t VL __attribute__((vector_size(kLanes * 4)));
 typedef double VDUnaligned __attribute__((vector_size(kLanes * 4), aligned(8), may_alias));
 typedef float VHalf __attribute__((vector_size(kLanes * 2)));
 typedef float VHalfUnaligned __attribute__((vector_size(kLanes * 2), aligned(4), may_alias));
@@ -45,7 +46,14 @@ PANDA_INLINE VD load_double(const double* p) {
   return *reinterpret_cast<const VDUnaligned*>(p);
 }
 PANDA_INLINE VD widen(const float* p) {
+  // GCC 12 takes a conversion of vectors apart into halves.
+#if defined(__AVX512F__)
+  return reinterpret_cast<VD>(_mm512_cvtps_pd(_mm256_loadu_ps(p)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<VD>(_mm256_cvtps_pd(_mm_loadu_ps(p)));
+#else
   return __builtin_convertvector(*reinterpret_cast<const VHalfUnaligned*>(p), VD);
+#endif
 }
 /// x where x >= 0 or NaN, else 0: -0 stays.
 PANDA_INLINE V relu_of(V x) {
