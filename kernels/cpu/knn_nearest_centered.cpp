@@ -12,14 +12,20 @@ CenteredScores::CenteredScores(CpuDevice& device, const KnnRows& rows, int64_t p
   device.micro().reduce_columns(SimdReduce::kSum, x, rows.count(), d_, d_, sums.data());
   for (size_t i = 0; i < center_.size(); ++i)
     center_[i] = static_cast<float>(sums[i] / static_cast<double>(rows.count()));
-  for (int64_t i = 0; i < rows.count(); ++i) {
-    double square = 0;
-    for (int64_t j = 0; j < d_; ++j) {
-      const double y = double{x[i * d_ + j]} - double{center_[static_cast<size_t>(j)]};
-      square += y * y;
-    }
-    norms_[static_cast<size_t>(i)] = static_cast<float>(square);
-    longest_ = std::max(longest_, std::sqrt(square) * (1 + knn_eta(d_)));
+  std::vector<double> widened(static_cast<size_t>(round_up(d_, 16)));
+  knn_widen(center_.data(), d_, widened.data());
+  std::vector<const float*> pointers(static_cast<size_t>(rows.count()));
+  std::vector<double> squares(pointers.size());
+  for (int64_t i = 0; i < rows.count(); ++i) pointers[static_cast<size_t>(i)] = x + i * d_;
+  device.exact().distance_rows({.query = widened.data(),
+                                .rows = pointers.data(),
+                                .count = rows.count(),
+                                .d = d_,
+                                .distances = squares.data(),
+                                .term = ExactTerm::kSquaredDifference});
+  for (size_t i = 0; i < squares.size(); ++i) {
+    norms_[i] = static_cast<float>(squares[i]);
+    longest_ = std::max(longest_, std::sqrt(squares[i]) * (1 + knn_eta(d_)));
   }
 }
 

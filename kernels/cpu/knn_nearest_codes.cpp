@@ -123,7 +123,12 @@ CodeScores::CodeScores(CpuDevice& device, const KnnRows& rows)
     const int64_t columns = std::min(kCodeColumns, round_up(count_ - first, 16));
     uint8_t* const to = panels_ + first * round_up(d_, 4) + (i - first) * 4;
     const int8_t* const from = codes.data() + i * code_stride(d_);
-    for (int64_t j = 0; j < d_; ++j) to[j / 4 * columns * 4 + j % 4] = static_cast<uint8_t>(from[j] + 128);
+    for (int64_t j = 0; j < d_; j += 4) {  // after the last component codes are zeros
+      uint32_t four;
+      std::memcpy(&four, from + j, 4);
+      four ^= 0x80808080;  // each code + 128
+      std::memcpy(to + j * columns, &four, 4);
+    }
   }
 }
 

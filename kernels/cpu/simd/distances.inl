@@ -10,12 +10,21 @@ PANDA_INLINE VD term_of(VD q, VD x) {
   return difference * difference;
 }
 
-PANDA_INLINE double sum_of_parts(const VD* sum) {
-  double lanes[16];
-  for (int v = 0; v < kVectors; ++v) {
-    for (int j = 0; j < kDoubleLanes; ++j) lanes[v * kDoubleLanes + j] = sum[v][j];
+/// Part j + part j + 8, then + 4, + 2, + 1.
+PANDA_INLINE double sum_of_parts(const VD (&sum)[kVectors]) {
+  VD parts[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) parts[v] = sum[v];
+#pragma GCC unroll 4
+  for (int half = kVectors / 2; half >= 1; half /= 2) {
+#pragma GCC unroll 4
+    for (int v = 0; v < half; ++v) parts[v] += parts[v + half];
   }
-  for (int half = 8; half >= 1; half /= 2) {
+  double lanes[kDoubleLanes];
+  __builtin_memcpy(lanes, parts, sizeof lanes);
+#pragma GCC unroll 4
+  for (int half = kDoubleLanes / 2; half >= 1; half /= 2) {
+#pragma GCC unroll 8
     for (int j = 0; j < half; ++j) lanes[j] += lanes[j + half];
   }
   return lanes[0];
@@ -82,7 +91,12 @@ void distances(const DistanceTileArgs& a) {
 /// One query against kRows rows of f32, widened on the way.
 template <ExactTerm kTerm, int kRows>
 PANDA_INLINE void distance_list(const DistanceRowsArgs& a, int64_t row) {
-  VD sum[kRows][kVectors] = {};
+  VD sum[kRows][kVectors];  // as an initialiser, zeros would be written to memory
+#pragma GCC unroll 4
+  for (int n = 0; n < kRows; ++n) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) sum[n][v] = VD{};
+  }
   const int64_t whole = a.d / 16 * 16;
   for (int64_t i = 0; i < whole; i += 16) {
 #pragma GCC unroll 8
