@@ -129,10 +129,10 @@ void CpuNearestSearch::search(const KnnNearestArgs& args) const {
                   const double near = double{found.best} + found.square + found.error + rounding;
                   const double far = double{found.second} + found.square - found.second_error - rounding;
                   // More than what the roots and f32 take.
-                  constexpr double kSlack = 0x1p-22;
+                  constexpr float kSlack = 0x1p-22F;
                   args.indices[query] = found.row;
-                  args.within[query] = static_cast<float>(std::sqrt(std::max(near, 0.0)) * (1 + kSlack));
-                  args.beyond[query] = static_cast<float>(std::sqrt(std::max(far, 0.0)) * (1 - kSlack));
+                  args.within[query] = std::sqrt(static_cast<float>(std::max(near, 0.0))) * (1 + kSlack);
+                  args.beyond[query] = std::sqrt(static_cast<float>(std::max(far, 0.0))) * (1 - kSlack);
                 });
   if (unsure.empty()) return;
   knn_search_some(device_,

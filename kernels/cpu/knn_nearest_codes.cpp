@@ -25,17 +25,17 @@ int64_t panel_bytes(int64_t rows, int64_t d) {
 
 /// Queries and rows that can be the nearest one of theirs, until they are measured.
 struct CandidatePairs {
-  /// A query has as many candidates as there are rows, at most.
-  static constexpr int64_t kRoom = 2048;
+  /// A query has as many candidates as there are rows, at most; one place more is written to.
+  static constexpr int64_t kRoom = 2049;
   int64_t count;
   const float* queries[kRoom];
   const float* rows[kRoom];
   int32_t columns[kRoom];
   float distances[kRoom];
 
-  void add(const float* query, const float* row, int64_t column) {
+  void add(const float* query, const float* all_rows, int64_t d, int64_t column) {
     queries[count] = query;
-    rows[count] = row;
+    rows[count] = all_rows + column * d;
     columns[count++] = static_cast<int32_t>(column);
   }
 };
@@ -63,7 +63,7 @@ class CodeScores final : public CenteredScores {
     int32_t sums[kCodeBlock];
     float factors[kCodeBlock];
     float reach[kCodeBlock];
-    double errors[kCodeBlock];  ///< of a score and of |x - m|^2 together
+    float errors[kCodeBlock];  ///< of a score and of |x - m|^2 together
     NearestCandidates candidates[kCodeBlock];
   };
   [[nodiscard]] NearestEncodeArgs encoding(const float* x, const int64_t* members, int64_t rows) const;
@@ -145,21 +145,22 @@ NearestEncodeArgs CodeScores::encoding(const float* x, const int64_t* members, i
 }
 
 void CodeScores::bound(Queries& of, int64_t count) const {
-  const double small = underflow(0);
-  const double squares_error = square_error();
-  for (int64_t i = 0; i < count; ++i) {
-    const double norm = of.norms[i];
-    const double rest = of.rests[i];
-    const double size = longest_ * longest_ + 2 * (norm + rest) * (longest_ + rest_);
-    of.errors[i] =
-        code_error(norm, rest) + 0x1.1p-16 * size + small * (1 + norm) + of.squares[i] * squares_error;
-    // Beside what the error asks, enough that the measured distance of the nearest is below all others'
-    // bounds.
-    const double both = norm + longest_;
-    of.reach[i] =
-        static_cast<float>((2 * of.errors[i] + (measured_ + 0x1p-22) * both * both) * (1 + 0x1p-20));
-    of.factors[i] = 2 * of.scales[i] * scale_;
-  }
+  // f32, from above.
+  const auto above = [](double value) { return static_cast<float>(value * (1 + 0x1p-22)); };
+  kernels_.bound({.rows = count,
+                  .scales = of.scales,
+                  .squares = of.squares,
+                  .norms = of.norms,
+                  .rests = of.rests,
+                  .longest = above(longest_),
+                  .rest = above(rest_),
+                  .scale = scale_,
+                  .square_error = above(square_error()),
+                  .measured = above(measured_),
+                  .underflow = above(underflow(0) / (longest_ + 1) * 2 * std::max(longest_, 1.0)),
+                  .errors = of.errors,
+                  .reach = of.reach,
+                  .factors = of.factors});
 }
 
 void CodeScores::take_scores(Queries& of, const int8_t* codes, int64_t count, float* state) const {
@@ -180,30 +181,45 @@ void CodeScores::take_scores(Queries& of, const int8_t* codes, int64_t count, fl
 
 void CodeScores::list_candidates(const NearestCandidates& candidates, const float* state, const float* query,
                                  CandidatePairs& pairs) const {
+  const auto best_of = [&](int lane) {
+    uint32_t bits;
+    std::memcpy(&bits, state + lane, sizeof bits);
+    return int64_t{bits % kCodeVectors} * 16 + lane;
+  };
+  const uint32_t others = candidates.lanes & (candidates.lanes - 1);
+  if (candidates.crowded == 0 && (others & (others - 1)) == 0) {  // one or two, as nearly always: no branch
+    const int lane = __builtin_ctz(candidates.lanes);
+    const int other = __builtin_ctz(others != 0 ? others : candidates.lanes);
+    pairs.add(query, rows_, d_, best_of(lane));
+    pairs.add(query, rows_, d_, best_of(other));
+    pairs.count -= others == 0 ? 1 : 0;
+    return;
+  }
   for (uint32_t lanes = candidates.lanes; lanes != 0; lanes &= lanes - 1) {
     const int lane = __builtin_ctz(lanes);
     if ((candidates.crowded >> lane & 1) == 0) {
-      uint32_t bits;
-      std::memcpy(&bits, state + lane, sizeof bits);
-      const int64_t column = int64_t{bits % kCodeVectors} * 16 + lane;
-      pairs.add(query, rows_ + column * d_, column);
-      continue;
+      pairs.add(query, rows_, d_, best_of(lane));
+    } else {
+      for (int64_t column = lane; column < count_; column += 16) pairs.add(query, rows_, d_, column);
     }
-    for (int64_t column = lane; column < count_; column += 16) pairs.add(query, rows_ + column * d_, column);
   }
 }
 
 NearestFound CodeScores::nearest_of(const Queries& of, int64_t i, const int32_t* columns,
                                     const float* distances, int64_t count) const {
-  float best = INFINITY;
-  float second = INFINITY;
-  int64_t row = 0;
-  for (int64_t j = 0; j < count; ++j) {
+  // What lies beyond a single candidate is another's, or nothing's.
+  const float other = count > 1 ? distances[1] : INFINITY;
+  float best = std::min(distances[0], other);
+  float second = std::max(distances[0], other);
+  int64_t row = other < distances[0] ? columns[1] : columns[0];
+  for (int64_t j = 2; j < count; ++j) {
     second = std::min(second, std::max(best, distances[j]));
     row = distances[j] < best ? columns[j] : row;
     best = std::min(best, distances[j]);
   }
-  const auto error_of = [this](float distance) { return measured_ * double{distance} + 0x1p-120; };
+  const auto error_of = [this](float distance) {
+    return measured_ * static_cast<double>(distance) + 0x1p-120;
+  };
   const double second_error = error_of(second);
   // Of the other rows no score is below `next`.
   const double next = double{of.candidates[i].next} + double{of.squares[i]};

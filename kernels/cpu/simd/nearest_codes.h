@@ -38,6 +38,25 @@ struct NearestEncodeArgs {
   int32_t* sums;   ///< of codes
 };
 
+/// What a query's scores and its |x - center|^2 lose together, and what follows from it
+/// (knn_nearest_scores.h). All numbers are bounds from above, and so are the results.
+struct NearestBoundArgs {
+  int64_t rows;
+  const float* scales;  ///< the results of encoding
+  const float* squares;
+  const float* norms;
+  const float* rests;
+  float longest;       ///< C
+  float rest;          ///< R
+  float scale;         ///< of the columns' codes
+  float square_error;  ///< relative, of squares
+  float measured;      ///< relative, of a measured distance
+  float underflow;     ///< of a score, for a norm of 1
+  float* errors;
+  float* reach;    ///< of NearestCandidates
+  float* factors;  ///< of NearestCodesArgs
+};
+
 /// state[row] takes in scores[row][column] = norms[column] - factors[row] * <codes of row, of column>.
 struct NearestCodesArgs {
   const int8_t* codes;  ///< [rows][d rounded up to 16]
@@ -65,6 +84,7 @@ struct NearestCodeKernels {
   /// Calls of the functions below, so that a test can prove whether they ran.
   int64_t (*calls)();
   void (*encode)(const NearestEncodeArgs& args);
+  void (*bound)(const NearestBoundArgs& args);
   void (*nearest)(const NearestCodesArgs& args);
   /// `reach`, `candidates`: of every row.
   void (*candidates)(const float* state, const float* reach, int64_t rows, NearestCandidates* candidates);

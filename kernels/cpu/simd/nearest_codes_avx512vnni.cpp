@@ -71,8 +71,6 @@ PANDA_INLINE __m512 norm_above(__m512 square, const NearestEncodeArgs& args) {
 void encode(const NearestEncodeArgs& args) {
   count_call();
   const int64_t stride = (args.d + 15) / 16 * 16;
-  const __m512i most = _mm512_set1_epi32(127);
-  const __m512i least = _mm512_set1_epi32(-127);
   for (int64_t first = 0; first < args.rows; first += kBatch) {
     const int count = args.rows - first < kBatch ? static_cast<int>(args.rows - first) : kBatch;
     const __mmask16 of_rows = first_lanes(count);
@@ -99,10 +97,12 @@ void encode(const NearestEncodeArgs& args) {
     const __m512 norm = norm_above(square, args);
     _mm512_mask_storeu_ps(args.squares + first, of_rows, square);
     _mm512_mask_storeu_ps(args.norms + first, of_rows, norm);
-    const __m512 scale = args.scale > 0 ? _mm512_set1_ps(args.scale)
-                                        : _mm512_div_ps(largest_of_each(others), _mm512_set1_ps(127.0F));
-    // Of a row of zeros the scale is 0, and so are the codes. What is too small for a scale is seen in rests.
-    const __mmask16 some = _mm512_cmp_ps_mask(scale, _mm512_setzero_ps(), _CMP_GT_OQ);
+    // A little more than largest / 127, so that no code is beyond 127.
+    const __m512 scale = args.scale > 0
+                             ? _mm512_set1_ps(args.scale)
+                             : _mm512_mul_ps(largest_of_each(others), _mm512_set1_ps((1 + 0x1p-20F) / 127));
+    // What is too small for a scale has codes of zeros: it is all left.
+    const __mmask16 some = _mm512_cmp_ps_mask(scale, _mm512_set1_ps(0x1p-100F), _CMP_GT_OQ);
     const __m512 inverse = _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0F), scale);
     _mm512_mask_storeu_ps(args.scales + first, of_rows, scale);
     alignas(64) float inverses[kBatch];
@@ -122,8 +122,7 @@ void encode(const NearestEncodeArgs& args) {
           args.d, [&](int64_t i, __mmask16 mask) __attribute__((always_inline)) {
             const __m512 y = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x[r] + i),
                                            _mm512_maskz_loadu_ps(mask, args.center + i));
-            const __m512i code =
-                _mm512_max_epi32(_mm512_min_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(y, by)), most), least);
+            const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(y, by));
             const __m512 value = _mm512_cvtepi32_ps(code);
             const __m512 left = _mm512_fnmadd_ps(unit, value, y);
             rest = _mm512_fmadd_ps(left, left, rest);
@@ -138,6 +137,38 @@ void encode(const NearestEncodeArgs& args) {
         args.rests + first, of_rows,
         _mm512_fmadd_ps(norm, _mm512_set1_ps(0x1.1p-23F), norm_above(sum_of_each(others), args)));
     _mm512_mask_storeu_epi32(args.sums + first, of_rows, _mm512_cvtps_epi32(sum_of_each(sums)));
+  }
+}
+
+void bound(const NearestBoundArgs& args) {
+  count_call();
+  const __m512 longest = _mm512_set1_ps(args.longest);
+  const __m512 two = _mm512_set1_ps(2);
+  for (int64_t first = 0; first < args.rows; first += 16) {
+    const __mmask16 mask = first_lanes(args.rows - first);
+    const __m512 norm = _mm512_maskz_loadu_ps(mask, args.norms + first);
+    const __m512 rest = _mm512_maskz_loadu_ps(mask, args.rests + first);
+    const __m512 coded = _mm512_add_ps(norm, rest);
+    // 2 (r C + (|x - m| + r) R)
+    const __m512 of_codes =
+        _mm512_mul_ps(two, _mm512_fmadd_ps(rest, longest, _mm512_mul_ps(coded, _mm512_set1_ps(args.rest))));
+    // C^2 + 2 (|x - m| + r) (C + R)
+    const __m512 size = _mm512_fmadd_ps(
+        longest, longest, _mm512_mul_ps(two, _mm512_mul_ps(coded, _mm512_set1_ps(args.longest + args.rest))));
+    __m512 error = _mm512_fmadd_ps(size, _mm512_set1_ps(0x1.1p-16F), of_codes);
+    error = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, args.squares + first),
+                            _mm512_set1_ps(args.square_error), error);
+    error = _mm512_fmadd_ps(_mm512_add_ps(norm, _mm512_set1_ps(1)), _mm512_set1_ps(args.underflow), error);
+    error = _mm512_mul_ps(error, _mm512_set1_ps(1 + 0x1p-19F));
+    // Beside what the error asks, enough that the measured distance of the nearest is below all others'
+    // bounds.
+    const __m512 both = _mm512_add_ps(norm, longest);
+    const __m512 reach = _mm512_fmadd_ps(
+        two, error, _mm512_mul_ps(_mm512_set1_ps(args.measured + 0x1p-22F), _mm512_mul_ps(both, both)));
+    _mm512_mask_storeu_ps(args.errors + first, mask, error);
+    _mm512_mask_storeu_ps(args.reach + first, mask, _mm512_mul_ps(reach, _mm512_set1_ps(1 + 0x1p-19F)));
+    const __m512 scale = _mm512_maskz_loadu_ps(mask, args.scales + first);
+    _mm512_mask_storeu_ps(args.factors + first, mask, _mm512_mul_ps(scale, _mm512_set1_ps(2 * args.scale)));
   }
 }
 
@@ -305,7 +336,11 @@ int64_t calls() {
 
 }  // namespace
 
-const NearestCodeKernels kNearestCodeKernels = {
-    .calls = calls, .encode = encode, .nearest = nearest, .candidates = candidates, .distances = distances};
+const NearestCodeKernels kNearestCodeKernels = {.calls = calls,
+                                                .encode = encode,
+                                                .bound = bound,
+                                                .nearest = nearest,
+                                                .candidates = candidates,
+                                                .distances = distances};
 
 }  // namespace panda::kernels::cpu::avx512vnni
