@@ -13,8 +13,17 @@ namespace panda::kernels::cpu {
 
 namespace {
 
-/// Queries that share a panel while it is in L1 or L2.
-constexpr int64_t kCodeBlock = 96;
+/// Queries of a block. Groups of them are scored at a time, as many as L2 has room for beside the panels, and
+/// meanwhile the next group is brought there.
+constexpr int64_t kCodeBlock = 480;
+constexpr int64_t kCodeGroup = 96;
+constexpr int64_t kGroupBytes = int64_t{256} << 10;
+/// Of a group, those scored between two shares of what is brought.
+constexpr int64_t kGroupStep = 24;
+
+int64_t code_group(int64_t d) {
+  return std::clamp(kGroupBytes / (4 * d) / kGroupStep * kGroupStep, kGroupStep, kCodeGroup);
+}
 
 int64_t code_stride(int64_t d) {
   return round_up(d, 16);
@@ -40,10 +49,48 @@ struct CandidatePairs {
   }
 };
 
-/// State and codes of a block, and pairs.
+/// State and codes of a group, and pairs.
 int64_t code_block_bytes(int64_t d) {
-  return kCodeBlock * (kCodeState * 4 + code_stride(d)) + static_cast<int64_t>(sizeof(CandidatePairs));
+  return kCodeGroup * (kCodeState * 4 + code_stride(d)) + static_cast<int64_t>(sizeof(CandidatePairs));
 }
+
+/// Vectors one after the other, or listed ones.
+struct VectorList {
+  const float* x;
+  const int64_t* members;  ///< null: the first ones
+  int64_t d;
+  int64_t count;
+
+  [[nodiscard]] const float* row(int64_t i) const { return x + (members == nullptr ? i : members[i]) * d; }
+  [[nodiscard]] VectorList part(int64_t begin, int64_t end) const {
+    return members == nullptr ? VectorList{x + begin * d, nullptr, d, end - begin}
+                              : VectorList{x, members + begin, d, end - begin};
+  }
+};
+
+/// Brings vectors into L2, some lines at a time: short listed ones are not foreseen by the processor.
+class Bringing {
+ public:
+  Bringing(const VectorList& vectors, int64_t steps)
+      : vectors_(vectors),
+        lines_(ceil_div(vectors.d * 4, kLine) + 1),
+        share_(ceil_div(vectors.count * lines_, steps)) {}
+  void step() {
+    const int64_t end = std::min(at_ + share_, vectors_.count * lines_);
+    for (; at_ < end; ++at_) {
+      const auto* const row = reinterpret_cast<const char*>(vectors_.row(at_ / lines_));
+      // The last byte may lie in one line more than the bytes fill.
+      __builtin_prefetch(row + std::min(at_ % lines_ * kLine, vectors_.d * 4 - 1), 0, 2);
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const VectorList vectors_;
+  const int64_t lines_;
+  const int64_t share_;
+  int64_t at_ = 0;
+};
 
 class CodeScores final : public CenteredScores {
  public:
@@ -54,25 +101,28 @@ class CodeScores final : public CenteredScores {
             NearestFound* found) const override;
 
  private:
-  /// What is known of a block's queries beside their scores.
+  /// What is known of a group's queries beside their scores.
   struct Queries {
-    float scales[kCodeBlock];
-    float squares[kCodeBlock];
-    float norms[kCodeBlock];
-    float rests[kCodeBlock];
-    int32_t sums[kCodeBlock];
-    float factors[kCodeBlock];
-    float reach[kCodeBlock];
-    float errors[kCodeBlock];  ///< of a score and of |x - m|^2 together
-    NearestCandidates candidates[kCodeBlock];
+    float scales[kCodeGroup];
+    float squares[kCodeGroup];
+    float norms[kCodeGroup];
+    float rests[kCodeGroup];
+    int32_t sums[kCodeGroup];
+    float factors[kCodeGroup];
+    float reach[kCodeGroup];
+    float errors[kCodeGroup];  ///< of a score and of |x - m|^2 together
+    NearestCandidates candidates[kCodeGroup];
   };
-  [[nodiscard]] NearestEncodeArgs encoding(const float* x, const int64_t* members, int64_t rows) const;
+  [[nodiscard]] NearestEncodeArgs encoding(const VectorList& vectors) const;
   [[nodiscard]] bool trusted(const Queries& of, int64_t i) const {
     return double{of.norms[i]} + longest_ < kLongestTrusted;
   }
   /// Errors, factors and reach.
   void bound(Queries& of, int64_t count) const;
-  void take_scores(Queries& of, const int8_t* codes, int64_t count, float* state) const;
+  void take_scores(Queries& of, const int8_t* codes, int64_t count, float* state,
+                   const VectorList& next) const;
+  /// find() of a group; `next`: the group after it.
+  void find_group(const VectorList& queries, const VectorList& next, char* memory, NearestFound* found) const;
   /// The pairs of a query.
   [[nodiscard]] int64_t most_candidates(const NearestCandidates& candidates) const {
     return candidates.crowded == 0 ? 16 : count_;
@@ -106,7 +156,7 @@ CodeScores::CodeScores(CpuDevice& device, const KnnRows& rows)
   std::vector<float> norms(n);
   std::vector<float> rests(n);
   std::vector<int32_t> sums(n);
-  NearestEncodeArgs args = encoding(rows_, nullptr, count_);
+  NearestEncodeArgs args = encoding({rows_, nullptr, d_, count_});
   args.codes = codes.data();
   args.scales = scales.data();
   args.squares = squares.data();
@@ -132,11 +182,11 @@ CodeScores::CodeScores(CpuDevice& device, const KnnRows& rows)
   }
 }
 
-NearestEncodeArgs CodeScores::encoding(const float* x, const int64_t* members, int64_t rows) const {
+NearestEncodeArgs CodeScores::encoding(const VectorList& vectors) const {
   NearestEncodeArgs args = {};
-  args.x = x;
-  args.members = members;
-  args.rows = rows;
+  args.x = vectors.x;
+  args.members = vectors.members;
+  args.rows = vectors.count;
   args.d = d_;
   args.center = center_.data();
   args.relative = static_cast<float>(1 + square_error() + 0x1p-21);
@@ -163,18 +213,23 @@ void CodeScores::bound(Queries& of, int64_t count) const {
                   .factors = of.factors});
 }
 
-void CodeScores::take_scores(Queries& of, const int8_t* codes, int64_t count, float* state) const {
+void CodeScores::take_scores(Queries& of, const int8_t* codes, int64_t count, float* state,
+                             const VectorList& next) const {
+  Bringing bringing(next, ceil_div(count_, kCodeColumns) * ceil_div(count, kGroupStep));
   for (int64_t first = 0; first < count_; first += kCodeColumns) {
-    kernels_.nearest({.codes = codes,
-                      .sums = of.sums,
-                      .factors = of.factors,
-                      .rows = count,
-                      .d = d_,
-                      .panel = panels_ + first * round_up(d_, 4),
-                      .columns = std::min(kCodeColumns, count_ - first),
-                      .norms = norms_.data() + first,
-                      .first_vector = static_cast<int32_t>(first / 16),
-                      .state = state});
+    for (int64_t query = 0; query < count; query += kGroupStep) {
+      bringing.step();
+      kernels_.nearest({.codes = codes + query * code_stride(d_),
+                        .sums = of.sums + query,
+                        .factors = of.factors + query,
+                        .rows = std::min(kGroupStep, count - query),
+                        .d = d_,
+                        .panel = panels_ + first * round_up(d_, 4),
+                        .columns = std::min(kCodeColumns, count_ - first),
+                        .norms = norms_.data() + first,
+                        .first_vector = static_cast<int32_t>(first / 16),
+                        .state = state + query * kCodeState});
+    }
   }
   kernels_.candidates(state, of.reach, count, of.candidates);
 }
@@ -236,12 +291,23 @@ NearestFound CodeScores::nearest_of(const Queries& of, int64_t i, const int32_t*
 
 void CodeScores::find(const float* queries, const int64_t* members, int64_t count, char* memory,
                       NearestFound* found) const {
+  const VectorList all = {queries, members, d_, count};
+  const int64_t group = code_group(d_);
+  for (int64_t first = 0; first < count; first += group) {
+    const int64_t end = std::min(first + group, count);
+    find_group(all.part(first, end), all.part(end, std::min(end + group, count)), memory, found + first);
+  }
+}
+
+void CodeScores::find_group(const VectorList& queries, const VectorList& next, char* memory,
+                            NearestFound* found) const {
+  const int64_t count = queries.count;
   auto* const pairs = new (memory) CandidatePairs;
   memory += sizeof(CandidatePairs);
   auto* const state = reinterpret_cast<float*>(memory);
-  auto* const codes = reinterpret_cast<int8_t*>(memory + kCodeBlock * kCodeState * 4);
+  auto* const codes = reinterpret_cast<int8_t*>(memory + kCodeGroup * kCodeState * 4);
   Queries of;
-  NearestEncodeArgs args = encoding(queries, members, count);
+  NearestEncodeArgs args = encoding(queries);
   args.codes = codes;
   args.scales = of.scales;
   args.squares = of.squares;
@@ -250,18 +316,17 @@ void CodeScores::find(const float* queries, const int64_t* members, int64_t coun
   args.sums = of.sums;
   kernels_.encode(args);
   bound(of, count);
-  take_scores(of, codes, count, state);
+  take_scores(of, codes, count, state, next);
 
   // As many queries at a time as there is room for the candidates of.
-  int64_t listed[kCodeBlock];
+  int64_t listed[kCodeGroup];
   for (int64_t first = 0, end = 0; first < count; first = end) {
     pairs->count = 0;
     for (; end < count; ++end) {
       const int64_t before = pairs->count;
       if (trusted(of, end)) {
         if (before > 0 && before + most_candidates(of.candidates[end]) > CandidatePairs::kRoom) break;
-        list_candidates(of.candidates[end], state + end * kCodeState,
-                        queries + (members == nullptr ? end : members[end]) * d_, *pairs);
+        list_candidates(of.candidates[end], state + end * kCodeState, queries.row(end), *pairs);
       }
       listed[end] = pairs->count - before;
     }
