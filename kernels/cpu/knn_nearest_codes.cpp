@@ -72,24 +72,28 @@ struct VectorList {
 class Bringing {
  public:
   Bringing(const VectorList& vectors, int64_t steps)
-      : vectors_(vectors),
-        lines_(ceil_div(vectors.d * 4, kLine) + 1),
-        share_(ceil_div(vectors.count * lines_, steps)) {}
+      : vectors_(vectors), share_(ceil_div(vectors.count * ceil_div(vectors.d * 4, kLine), steps)) {}
   void step() {
-    const int64_t end = std::min(at_ + share_, vectors_.count * lines_);
-    for (; at_ < end; ++at_) {
-      const auto* const row = reinterpret_cast<const char*>(vectors_.row(at_ / lines_));
-      // The last byte may lie in one line more than the bytes fill.
-      __builtin_prefetch(row + std::min(at_ % lines_ * kLine, vectors_.d * 4 - 1), 0, 2);
-    }
+    for (int64_t i = 0; i < share_ && (line_ < end_ || open_next()); ++i, line_ += kLine)
+      __builtin_prefetch(line_, 0, 2);
   }
 
  private:
   static constexpr int64_t kLine = 64;
+
+  bool open_next() {
+    if (vector_ == vectors_.count) return false;
+    line_ = reinterpret_cast<const char*>(vectors_.row(vector_++));
+    end_ = line_ + vectors_.d * 4;
+    __builtin_prefetch(end_ - 1, 0, 2);  // in a line of its own, if the vector begins within a line
+    return true;
+  }
+
   const VectorList vectors_;
-  const int64_t lines_;
   const int64_t share_;
-  int64_t at_ = 0;
+  int64_t vector_ = 0;
+  const char* line_ = nullptr;
+  const char* end_ = nullptr;
 };
 
 class CodeScores final : public CenteredScores {
@@ -275,18 +279,12 @@ NearestFound CodeScores::nearest_of(const Queries& of, int64_t i, const int32_t*
   const auto error_of = [this](float distance) {
     return measured_ * static_cast<double>(distance) + 0x1p-120;
   };
-  const double second_error = error_of(second);
-  // Of the other rows no score is below `next`.
-  const double next = double{of.candidates[i].next} + double{of.squares[i]};
-  if (next - of.errors[i] >= double{second} - second_error)
-    return {best, second, row, of.norms[i], error_of(best), second_error, 0};
-  return {best,
-          static_cast<float>(next),
-          row,
-          of.norms[i],
-          error_of(best),
-          of.errors[i] + 0x1p-23 * std::abs(next),
-          0};
+  // Of the other rows no score is below `next`. Which of the two is less no processor foresees: no branch.
+  const double next = static_cast<double>(of.candidates[i].next) + static_cast<double>(of.squares[i]);
+  const float seconds[] = {static_cast<float>(next), second};
+  const double errors[] = {of.errors[i] + 0x1p-23 * std::abs(next), error_of(second)};
+  const size_t which = next - of.errors[i] >= static_cast<double>(second) - errors[1] ? 1 : 0;
+  return {best, seconds[which], row, of.norms[i], error_of(best), errors[which], 0};
 }
 
 void CodeScores::find(const float* queries, const int64_t* members, int64_t count, char* memory,
