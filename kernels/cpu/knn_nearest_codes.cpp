@@ -114,8 +114,12 @@ class CodeScores final : public CenteredScores {
     int32_t sums[kCodeGroup];
     float factors[kCodeGroup];
     float reach[kCodeGroup];
-    float errors[kCodeGroup];  ///< of a score and of |x - m|^2 together
-    NearestCandidates candidates[kCodeGroup];
+    float errors[kCodeGroup];    ///< of a score and of |x - m|^2 together
+    uint32_t lanes[kCodeGroup];  ///< the results of NearestCandidatesArgs
+    uint32_t crowded[kCodeGroup];
+    float next[kCodeGroup];
+    int32_t places[kCodeGroup];  ///< of the candidates among pairs
+    int32_t counts[kCodeGroup];
   };
   [[nodiscard]] NearestEncodeArgs encoding(const VectorList& vectors) const;
   [[nodiscard]] bool trusted(const Queries& of, int64_t i) const {
@@ -127,14 +131,16 @@ class CodeScores final : public CenteredScores {
                    const VectorList& next) const;
   /// find() of a group; `next`: the group after it.
   void find_group(const VectorList& queries, const VectorList& next, char* memory, NearestFound* found) const;
-  /// The pairs of a query.
-  [[nodiscard]] int64_t most_candidates(const NearestCandidates& candidates) const {
-    return candidates.crowded == 0 ? 16 : count_;
-  }
-  void list_candidates(const NearestCandidates& candidates, const float* state, const float* query,
-                       CandidatePairs& pairs) const;
-  [[nodiscard]] NearestFound nearest_of(const Queries& of, int64_t i, const int32_t* columns,
-                                        const float* distances, int64_t count) const;
+  /// Pairs of queries [first, ...), as many as there is room for; returns the end of them.
+  [[nodiscard]] int64_t list_candidates(Queries& of, const VectorList& queries, int64_t first,
+                                        const float* state, CandidatePairs& pairs) const;
+  void list_candidates_of(uint32_t lanes, uint32_t crowded, const float* state, const float* query,
+                          CandidatePairs& pairs) const;
+  /// The nearest of queries [first, end), when their pairs are measured.
+  void pick(const Queries& of, int64_t first, int64_t end, const CandidatePairs& pairs,
+            NearestFound* found) const;
+  /// Of a query with more than two candidates, at `place`.
+  [[nodiscard]] NearestFound nearest_of(const Queries& of, int64_t i, const CandidatePairs& pairs) const;
 
   const NearestCodeKernels& kernels_;
   const float* rows_;
@@ -235,28 +241,31 @@ void CodeScores::take_scores(Queries& of, const int8_t* codes, int64_t count, fl
                         .state = state + query * kCodeState});
     }
   }
-  kernels_.candidates(state, of.reach, count, of.candidates);
+  kernels_.candidates({.rows = count,
+                       .state = state,
+                       .reach = of.reach,
+                       .lanes = of.lanes,
+                       .crowded = of.crowded,
+                       .next = of.next});
 }
 
-void CodeScores::list_candidates(const NearestCandidates& candidates, const float* state, const float* query,
-                                 CandidatePairs& pairs) const {
+void CodeScores::list_candidates_of(uint32_t lanes, uint32_t crowded, const float* state, const float* query,
+                                    CandidatePairs& pairs) const {
   const auto best_of = [&](int lane) {
     uint32_t bits;
     std::memcpy(&bits, state + lane, sizeof bits);
     return int64_t{bits % kCodeVectors} * 16 + lane;
   };
-  const uint32_t others = candidates.lanes & (candidates.lanes - 1);
-  if (candidates.crowded == 0 && (others & (others - 1)) == 0) {  // one or two, as nearly always: no branch
-    const int lane = __builtin_ctz(candidates.lanes);
-    const int other = __builtin_ctz(others != 0 ? others : candidates.lanes);
-    pairs.add(query, rows_, d_, best_of(lane));
-    pairs.add(query, rows_, d_, best_of(other));
+  const uint32_t others = lanes & (lanes - 1);
+  if (crowded == 0 && (others & (others - 1)) == 0) {  // one or two, as nearly always: no branch
+    pairs.add(query, rows_, d_, best_of(__builtin_ctz(lanes)));
+    pairs.add(query, rows_, d_, best_of(__builtin_ctz(others != 0 ? others : lanes)));
     pairs.count -= others == 0 ? 1 : 0;
     return;
   }
-  for (uint32_t lanes = candidates.lanes; lanes != 0; lanes &= lanes - 1) {
+  for (; lanes != 0; lanes &= lanes - 1) {
     const int lane = __builtin_ctz(lanes);
-    if ((candidates.crowded >> lane & 1) == 0) {
+    if ((crowded >> lane & 1) == 0) {
       pairs.add(query, rows_, d_, best_of(lane));
     } else {
       for (int64_t column = lane; column < count_; column += 16) pairs.add(query, rows_, d_, column);
@@ -264,27 +273,75 @@ void CodeScores::list_candidates(const NearestCandidates& candidates, const floa
   }
 }
 
-NearestFound CodeScores::nearest_of(const Queries& of, int64_t i, const int32_t* columns,
-                                    const float* distances, int64_t count) const {
-  // What lies beyond a single candidate is another's, or nothing's.
-  const float other = count > 1 ? distances[1] : INFINITY;
-  float best = std::min(distances[0], other);
-  float second = std::max(distances[0], other);
-  int64_t row = other < distances[0] ? columns[1] : columns[0];
-  for (int64_t j = 2; j < count; ++j) {
+int64_t CodeScores::list_candidates(Queries& of, const VectorList& queries, int64_t first, const float* state,
+                                    CandidatePairs& pairs) const {
+  pairs.count = 0;
+  for (int64_t i = first; i < queries.count; ++i) {
+    const int64_t most = of.crowded[i] == 0 ? 16 : count_;
+    if (i > first && pairs.count + most > CandidatePairs::kRoom) return i;
+    of.places[i] = static_cast<int32_t>(pairs.count);
+    if (trusted(of, i))
+      list_candidates_of(of.lanes[i], of.crowded[i], state + i * kCodeState, queries.row(i), pairs);
+    of.counts[i] = static_cast<int32_t>(pairs.count) - of.places[i];
+  }
+  return queries.count;
+}
+
+NearestFound CodeScores::nearest_of(const Queries& of, int64_t i, const CandidatePairs& pairs) const {
+  const float* const distances = pairs.distances + of.places[i];
+  float best = INFINITY;
+  float second = INFINITY;
+  int64_t place = 0;
+  for (int64_t j = 0; j < of.counts[i]; ++j) {
     second = std::min(second, std::max(best, distances[j]));
-    row = distances[j] < best ? columns[j] : row;
+    place = distances[j] < best ? j : place;
     best = std::min(best, distances[j]);
   }
   const auto error_of = [this](float distance) {
     return measured_ * static_cast<double>(distance) + 0x1p-120;
   };
-  // Of the other rows no score is below `next`. Which of the two is less no processor foresees: no branch.
-  const double next = static_cast<double>(of.candidates[i].next) + static_cast<double>(of.squares[i]);
-  const float seconds[] = {static_cast<float>(next), second};
-  const double errors[] = {of.errors[i] + 0x1p-23 * std::abs(next), error_of(second)};
-  const size_t which = next - of.errors[i] >= static_cast<double>(second) - errors[1] ? 1 : 0;
-  return {best, seconds[which], row, of.norms[i], error_of(best), errors[which], 0};
+  NearestFound found = {
+      best, second, pairs.columns[of.places[i] + place], of.norms[i], error_of(best), error_of(second), 0};
+  // Of the other rows no score is below `next`.
+  const double next = static_cast<double>(of.next[i]) + static_cast<double>(of.squares[i]);
+  if (next - of.errors[i] < static_cast<double>(second) - found.second_error) {
+    found.second = static_cast<float>(next);
+    found.second_error = of.errors[i] + 0x1p-23 * std::abs(next);
+  }
+  return found;
+}
+
+void CodeScores::pick(const Queries& of, int64_t first, int64_t end, const CandidatePairs& pairs,
+                      NearestFound* found) const {
+  int32_t picked[kCodeGroup];
+  float best[kCodeGroup];
+  float best_errors[kCodeGroup];
+  float second[kCodeGroup];
+  float second_errors[kCodeGroup];
+  kernels_.pick({.rows = end - first,
+                 .places = of.places + first,
+                 .counts = of.counts + first,
+                 .distances = pairs.distances,
+                 .measured = static_cast<float>(measured_ * (1 + 0x1p-20)),
+                 .next = of.next + first,
+                 .squares = of.squares + first,
+                 .errors = of.errors + first,
+                 .picked = picked,
+                 .best = best,
+                 .best_errors = best_errors,
+                 .second = second,
+                 .second_errors = second_errors});
+  for (int64_t i = first; i < end; ++i) {
+    const int64_t j = i - first;
+    if (of.counts[i] > 2) {
+      found[i] = nearest_of(of, i, pairs);
+    } else if (of.counts[i] > 0) {
+      found[i] = {best[j],          second[j], pairs.columns[picked[j]], of.norms[i], best_errors[j],
+                  second_errors[j], 0};
+    } else {  // sure of nothing
+      found[i] = {0, 0, 0, of.norms[i], 0, 0, 0};
+    }
+  }
 }
 
 void CodeScores::find(const float* queries, const int64_t* members, int64_t count, char* memory,
@@ -316,22 +373,10 @@ void CodeScores::find_group(const VectorList& queries, const VectorList& next, c
   bound(of, count);
   take_scores(of, codes, count, state, next);
 
-  // As many queries at a time as there is room for the candidates of.
-  int64_t listed[kCodeGroup];
   for (int64_t first = 0, end = 0; first < count; first = end) {
-    pairs->count = 0;
-    for (; end < count; ++end) {
-      const int64_t before = pairs->count;
-      if (trusted(of, end)) {
-        if (before > 0 && before + most_candidates(of.candidates[end]) > CandidatePairs::kRoom) break;
-        list_candidates(of.candidates[end], state + end * kCodeState, queries.row(end), *pairs);
-      }
-      listed[end] = pairs->count - before;
-    }
+    end = list_candidates(of, queries, first, state, *pairs);
     kernels_.distances(pairs->queries, pairs->rows, pairs->count, d_, pairs->distances);
-    for (int64_t i = first, at = 0; i < end; at += listed[i++])
-      found[i] = listed[i] == 0 ? NearestFound{0, 0, 0, of.norms[i], 0, 0, 0}
-                                : nearest_of(of, i, pairs->columns + at, pairs->distances + at, listed[i]);
+    pick(of, first, end, *pairs, found);
   }
 }
 

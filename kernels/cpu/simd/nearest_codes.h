@@ -53,7 +53,7 @@ struct NearestBoundArgs {
   float measured;      ///< relative, of a measured distance
   float underflow;     ///< of a score, for a norm of 1
   float* errors;
-  float* reach;    ///< of NearestCandidates
+  float* reach;    ///< of NearestCandidatesArgs
   float* factors;  ///< of NearestCodesArgs
 };
 
@@ -73,11 +73,31 @@ struct NearestCodesArgs {
 
 /// Candidates of a row are the columns whose score is at most its least one + reach; and all of a lane that
 /// has two of them, for only two are known.
-struct NearestCandidates {
-  float best;        ///< the least score
-  float next;        ///< the least one of a column that is no candidate; kCodeNoRow, or nearly, if all are
-  uint32_t lanes;    ///< bit l: the best of lane l is one
-  uint32_t crowded;  ///< bit l: all of lane l are
+struct NearestCandidatesArgs {
+  int64_t rows;
+  const float* state;
+  const float* reach;
+  uint32_t* lanes;    ///< bit l: the best of lane l is one
+  uint32_t* crowded;  ///< bit l: all of lane l are
+  float* next;        ///< the least score of a column that is none; kCodeNoRow, or nearly, if all are
+};
+
+/// The best two of rows with one or two candidates, from their measured distances and from what is known of
+/// the other columns: their squared distances are at least next + square - error.
+struct NearestPickArgs {
+  int64_t rows;
+  const int32_t* places;  ///< of a row's first distance; of a second one behind it
+  const int32_t* counts;  ///< of its distances
+  const float* distances;
+  float measured;  ///< their relative error
+  const float* next;
+  const float* squares;
+  const float* errors;
+  int32_t* picked;  ///< the place of the best
+  float* best;
+  float* best_errors;
+  float* second;  ///< a distance, or next + square where that says less
+  float* second_errors;
 };
 
 struct NearestCodeKernels {
@@ -86,8 +106,8 @@ struct NearestCodeKernels {
   void (*encode)(const NearestEncodeArgs& args);
   void (*bound)(const NearestBoundArgs& args);
   void (*nearest)(const NearestCodesArgs& args);
-  /// `reach`, `candidates`: of every row.
-  void (*candidates)(const float* state, const float* reach, int64_t rows, NearestCandidates* candidates);
+  void (*candidates)(const NearestCandidatesArgs& args);
+  void (*pick)(const NearestPickArgs& args);
   /// sum_i (queries[pair][i] - rows[pair][i])^2 of pairs of vectors: relative error at most
   /// knn_refined_error(d).
   void (*distances)(const float* const* queries, const float* const* rows, int64_t pairs, int64_t d,

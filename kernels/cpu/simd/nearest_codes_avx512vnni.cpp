@@ -272,37 +272,66 @@ void nearest(const NearestCodesArgs& args) {
   }
 }
 
-void candidates(const float* state, const float* reach, int64_t rows, NearestCandidates* results) {
+void candidates(const NearestCandidatesArgs& args) {
   count_call();
   const __m512 none = _mm512_set1_ps(kCodeNoRow);
-  for (int64_t first = 0; first < rows; first += kBatch) {
-    const int count = rows - first < kBatch ? static_cast<int>(rows - first) : kBatch;
+  for (int64_t first = 0; first < args.rows; first += kBatch) {
+    const int count = args.rows - first < kBatch ? static_cast<int>(args.rows - first) : kBatch;
+    const __mmask16 of_rows = first_lanes(count);
+    const float* const state = args.state + first * kCodeState;
     __m512 best[kBatch];
-    for (int r = 0; r < kBatch; ++r)
-      best[r] = r < count ? _mm512_loadu_ps(state + (first + r) * kCodeState) : none;
-    const __m512 least = least_of_each(best);
+    for (int r = 0; r < kBatch; ++r) best[r] = r < count ? _mm512_loadu_ps(state + r * kCodeState) : none;
     alignas(64) float limits[kBatch];
-    _mm512_store_ps(limits, _mm512_add_ps(least, _mm512_maskz_loadu_ps(first_lanes(count), reach + first)));
+    _mm512_store_ps(limits,
+                    _mm512_add_ps(least_of_each(best), _mm512_maskz_loadu_ps(of_rows, args.reach + first)));
     __m512 others[kBatch];
     for (int r = 0; r < kBatch; ++r) {
       others[r] = none;
       if (r >= count) continue;
       const __m512 limit = _mm512_set1_ps(limits[r]);
-      const __m512 second = _mm512_loadu_ps(state + (first + r) * kCodeState + 16);
+      const __m512 second = _mm512_loadu_ps(state + r * kCodeState + 16);
       const __mmask16 lanes = _mm512_cmp_ps_mask(best[r], limit, _CMP_LE_OQ);
       const __mmask16 crowded = _mm512_cmp_ps_mask(second, limit, _CMP_LE_OQ);
       others[r] = _mm512_mask_mov_ps(_mm512_mask_mov_ps(best[r], lanes, second), crowded, none);
-      results[first + r].lanes = lanes;
-      results[first + r].crowded = crowded;
+      args.lanes[first + r] = lanes;
+      args.crowded[first + r] = crowded;
     }
-    alignas(64) float smallest[kBatch];
-    alignas(64) float next[kBatch];
-    _mm512_store_ps(smallest, least);
-    _mm512_store_ps(next, least_of_each(others));
-    for (int r = 0; r < count; ++r) {
-      results[first + r].best = smallest[r];
-      results[first + r].next = next[r];
-    }
+    _mm512_mask_storeu_ps(args.next + first, of_rows, least_of_each(others));
+  }
+}
+
+void pick(const NearestPickArgs& args) {
+  count_call();
+  const __m512 measured = _mm512_set1_ps(args.measured);
+  const __m512 underflow = _mm512_set1_ps(0x1p-110F);
+  const __m512 infinite = _mm512_set1_ps(__builtin_inff());
+  for (int64_t first = 0; first < args.rows; first += 16) {
+    const __mmask16 mask = first_lanes(args.rows - first);
+    const __m512i place = _mm512_maskz_loadu_epi32(mask, args.places + first);
+    const __m512i count = _mm512_maskz_loadu_epi32(mask, args.counts + first);
+    const __mmask16 any = _mm512_cmpgt_epi32_mask(count, _mm512_setzero_si512());
+    const __mmask16 two = _mm512_cmpgt_epi32_mask(count, _mm512_set1_epi32(1));
+    const __m512 one = _mm512_mask_i32gather_ps(infinite, any, place, args.distances, 4);
+    const __m512 other = _mm512_mask_i32gather_ps(infinite, two, place, args.distances + 1, 4);
+    const __mmask16 swapped = _mm512_cmp_ps_mask(other, one, _CMP_LT_OQ);
+    const __m512 best = _mm512_min_ps(one, other);
+    const __m512 worse = _mm512_max_ps(one, other);
+    const __m512 worse_error = _mm512_fmadd_ps(worse, measured, underflow);
+    const __m512 next = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, args.next + first),
+                                      _mm512_maskz_loadu_ps(mask, args.squares + first));
+    // With what this addition and the next comparison round.
+    const __m512 next_error = _mm512_fmadd_ps(_mm512_abs_ps(next), _mm512_set1_ps(0x1p-22F),
+                                              _mm512_maskz_loadu_ps(mask, args.errors + first));
+    // Either may be taken; infinity less infinity is not less.
+    const __mmask16 of_worse =
+        _mm512_cmp_ps_mask(_mm512_sub_ps(worse, worse_error), _mm512_sub_ps(next, next_error), _CMP_LT_OQ);
+    _mm512_mask_storeu_epi32(args.picked + first, mask,
+                             _mm512_mask_add_epi32(place, swapped, place, _mm512_set1_epi32(1)));
+    _mm512_mask_storeu_ps(args.best + first, mask, best);
+    _mm512_mask_storeu_ps(args.best_errors + first, mask, _mm512_fmadd_ps(best, measured, underflow));
+    _mm512_mask_storeu_ps(args.second + first, mask, _mm512_mask_mov_ps(next, of_worse, worse));
+    _mm512_mask_storeu_ps(args.second_errors + first, mask,
+                          _mm512_mask_mov_ps(next_error, of_worse, worse_error));
   }
 }
 
@@ -341,6 +370,7 @@ const NearestCodeKernels kNearestCodeKernels = {.calls = calls,
                                                 .bound = bound,
                                                 .nearest = nearest,
                                                 .candidates = candidates,
+                                                .pick = pick,
                                                 .distances = distances};
 
 }  // namespace panda::kernels::cpu::avx512vnni
