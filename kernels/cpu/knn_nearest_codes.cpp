@@ -49,9 +49,11 @@ struct CandidatePairs {
   }
 };
 
+/// Whole lines, so that no vector of the state behind it lies in two.
+constexpr int64_t kPairsBytes = (static_cast<int64_t>(sizeof(CandidatePairs)) + 63) / 64 * 64;
 /// State and codes of a group, and pairs.
 int64_t code_block_bytes(int64_t d) {
-  return kCodeGroup * (kCodeState * 4 + code_stride(d)) + static_cast<int64_t>(sizeof(CandidatePairs));
+  return kCodeGroup * (kCodeState * 4 + code_stride(d)) + kPairsBytes;
 }
 
 /// Vectors one after the other, or listed ones.
@@ -358,7 +360,7 @@ void CodeScores::find_group(const VectorList& queries, const VectorList& next, c
                             NearestFound* found) const {
   const int64_t count = queries.count;
   auto* const pairs = new (memory) CandidatePairs;
-  memory += sizeof(CandidatePairs);
+  memory += kPairsBytes;
   auto* const state = reinterpret_cast<float*>(memory);
   auto* const codes = reinterpret_cast<int8_t*>(memory + kCodeGroup * kCodeState * 4);
   Queries of;

@@ -1,6 +1,9 @@
 // The nearest of few rows: every way of taking scores, and the searches that use them.
+//
+// PANDA_KNN_LONG=1 adds the long run: 10^7 query rows, compared with the search without a filter.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "kernels/cpu/knn_nearest_scores.h"
 #include "kernels/cpu/simd/amx_kernels.h"
@@ -306,6 +309,46 @@ TEST(CpuKnnNearest, LeavesTiesToTheIndexAndNamesTheFirstRowThatIsNotFinite) {
   } catch (const InvalidArgument& error) {
     EXPECT_STREQ(error.what(), "knn_gallery_search: queries row 120 holds inf at component 9");
   }
+}
+
+TEST(CpuKnnNearest, LongRunFindsNoViolation) {
+  if (std::getenv("PANDA_KNN_LONG") == nullptr)
+    GTEST_SKIP() << "PANDA_KNN_LONG is not set: 10^7 query rows take minutes";
+  int64_t seen = 0;
+  int64_t sure = 0;
+  int64_t wrong = 0;
+  for (uint64_t seed = 0; seen < 10'000'000; ++seed) {
+    const Data data = kAllKnnData[seed % std::size(kAllKnnData)];
+    const uint64_t round = seed / std::size(kAllKnnData);
+    const int64_t d = std::vector<int64_t>{1, 2, 3, 8, 16, 33, 64}[round % 7];
+    const int64_t nb = std::vector<int64_t>{7, 50, 100, 300}[round % 4];
+    const int64_t nq = 20000;
+    const Tensor all = make_knn_data(data, nq + nb, d, seed);
+    const ConstTensorView queries = all.view().rows(0, nq);
+    const Tensor rows = clone_to(all.view().rows(nq, nq + nb), host());
+    const Answer expected =
+        search(best_device(), queries, KnnGallery(best_device(), rows, KnnMetric::kL2, KnnFilter::kNone), 2);
+    double longest = 0;
+    double square_error = 0;
+    const std::vector<NearestFound> found =
+        find_all(best_device(), nearest_way(best_device()), queries, rows, &longest, &square_error);
+    for (size_t i = 0; i < found.size(); ++i) {
+      const NearestFound& one = found[i];
+      if (!one.sure(longest)) continue;
+      ++sure;
+      const double rounding = one.square * square_error + 0x1p-100;
+      const bool right =
+          one.row == expected.indices[2 * i] &&
+          one.best + one.square + one.error + rounding >= expected.distances[2 * i] &&
+          one.second + one.square - one.second_error - rounding <= expected.distances[2 * i + 1];
+      wrong += right ? 0 : 1;
+    }
+    seen += nq;
+  }
+  std::printf("{\"isa\": \"%s\", \"scores\": \"%s\", \"rows\": %lld, \"sure\": %lld, \"wrong\": %lld}\n",
+              best_device().description().c_str(), knn_filter_name(nearest_way(best_device()).filter),
+              static_cast<long long>(seen), static_cast<long long>(sure), static_cast<long long>(wrong));
+  EXPECT_EQ(wrong, 0);
 }
 
 }  // namespace
