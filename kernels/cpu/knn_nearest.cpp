@@ -15,6 +15,7 @@ namespace {
 
 /// Queries below which the general search serves as well.
 constexpr int64_t kFewQueries = 32;
+constexpr int64_t kLeastBlock = 96;
 /// Rows beyond which codes of fewer bits are faster.
 constexpr int64_t kMostRows = 2048;
 /// D's rounding is below 2^-40 of itself up to this.
@@ -67,7 +68,8 @@ std::vector<int64_t> score_all(CpuDevice& device, const CpuKnnIndex& index, cons
   const auto count = list.empty() ? all.count() : static_cast<int64_t>(list.size());
   const int64_t d = index.d();
   const int threads = device.threads().thread_count();
-  const int64_t block = scores.block();
+  // Several for every thread, in whole groups of what scores are taken of together.
+  const int64_t block = std::min(scores.block(), round_up(ceil_div(count, 4 * threads), kLeastBlock));
   const int64_t bytes = round_up(scores.block_bytes(), 64);
   const Scratch scratch = device.scratch().take(bytes * threads);
   std::vector<std::vector<int64_t>> unsure(static_cast<size_t>(threads));

@@ -8,6 +8,7 @@
 #include "kernels/cpu/knn_nearest_centered.h"
 #include "kernels/cpu/simd/nearest_codes.h"
 #include "kernels/cpu/work.h"
+#include "kernels/tensor/error.h"
 
 namespace panda::kernels::cpu {
 
@@ -34,8 +35,10 @@ int64_t panel_bytes(int64_t rows, int64_t d) {
 
 /// Queries and rows that can be the nearest one of theirs, until they are measured.
 struct CandidatePairs {
+  /// That a score's lowest bits can tell apart.
+  static constexpr int64_t kMostRows = 16 * kCodeVectors;
   /// A query has as many candidates as there are rows, at most; one place more is written to.
-  static constexpr int64_t kRoom = 2049;
+  static constexpr int64_t kRoom = kMostRows + 1;
   int64_t count;
   const float* queries[kRoom];
   const float* rows[kRoom];
@@ -141,7 +144,7 @@ class CodeScores final : public CenteredScores {
   /// The nearest of queries [first, end), when their pairs are measured.
   void pick(const Queries& of, int64_t first, int64_t end, const CandidatePairs& pairs,
             NearestFound* found) const;
-  /// Of a query with more than two candidates, at `place`.
+  /// Of a query with more than two candidates.
   [[nodiscard]] NearestFound nearest_of(const Queries& of, int64_t i, const CandidatePairs& pairs) const;
 
   const NearestCodeKernels& kernels_;
@@ -161,6 +164,7 @@ CodeScores::CodeScores(CpuDevice& device, const KnnRows& rows)
       measured_(1.01 * knn_refined_error(d_)),
       scratch_(device.scratch().take(panel_bytes(count_, d_))),
       panels_(scratch_.data<uint8_t>()) {
+  PANDA_INTERNAL_ASSERT(count_ <= CandidatePairs::kMostRows, count_);
   const auto n = static_cast<size_t>(count_);
   std::vector<int8_t> codes(n * static_cast<size_t>(code_stride(d_)));
   std::vector<float> scales(n);
@@ -219,7 +223,7 @@ void CodeScores::bound(Queries& of, int64_t count) const {
                   .scale = scale_,
                   .square_error = above(square_error()),
                   .measured = above(measured_),
-                  .underflow = above(underflow(0) / (longest_ + 1) * 2 * std::max(longest_, 1.0)),
+                  .underflow = above(underflow(0)),  // (|x - m| + 1) (C + 1) is above |x - m| + C + 1
                   .errors = of.errors,
                   .reach = of.reach,
                   .factors = of.factors});
