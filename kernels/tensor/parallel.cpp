@@ -18,8 +18,9 @@ namespace {
 
 thread_local bool inside_parallel_for = false;
 
-// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50 us. Threads
-// spin for about that long before they sleep: by the clock, because a pause takes from 1 to 100 ns, machine by machine.
+// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50
+// us. Threads spin for about that long before they sleep: by the clock, because a pause takes from 1 to 100
+// ns, machine by machine.
 constexpr std::chrono::microseconds kSpinTime{50};
 
 inline void pause_briefly() {
@@ -30,7 +31,8 @@ inline void pause_briefly() {
 #endif
 }
 
-/// Returns when `done()` or when kSpinTime has passed.
+/// Returns when `done()` or when kSpinTime has passed. The thread that is waited for may want this very
+/// processor.
 template <typename Done>
 void spin_until(Done&& done) {
   const auto start = std::chrono::steady_clock::now();
@@ -39,6 +41,7 @@ void spin_until(Done&& done) {
       if (done()) return;
       pause_briefly();
     }
+    sched_yield();
   } while (std::chrono::steady_clock::now() - start < kSpinTime);
 }
 
@@ -52,10 +55,13 @@ struct ThreadPool::Impl {
   std::condition_variable wake;
   std::condition_variable done;
   std::atomic<uint64_t> generation{0};
-  std::atomic<int> running{0};
+  // A loop is over when its items are done: a worker that has not woken up by then finds it closed, and is
+  // not waited for. Whoever is `inside` may have seen it open.
+  std::atomic<bool> open{false};
+  std::atomic<int> inside{0};
   bool stopping = false;
 
-  // The current loop; written before `generation` is advanced.
+  // The current loop; written while it is closed and no one inside can have seen another one open.
   int64_t count = 0;
   Call call = nullptr;
   void* context = nullptr;
@@ -86,8 +92,9 @@ struct ThreadPool::Impl {
         if (stopping) return;
         seen = generation.load();
       }
-      work(thread);
-      if (running.fetch_sub(1) == 1) {
+      inside.fetch_add(1);
+      if (open.load()) work(thread);
+      if (inside.fetch_sub(1) == 1) {
         const std::lock_guard lock(mutex);
         done.notify_one();
       }
@@ -130,14 +137,15 @@ void ThreadPool::run(int64_t count, Call call, void* context) {
     impl_->context = context;
     impl_->next.store(0);
     impl_->error = nullptr;
-    impl_->running.store(static_cast<int>(impl_->workers.size()));
+    impl_->open.store(true);
     impl_->generation.fetch_add(1);
   }
   impl_->wake.notify_all();
   impl_->work(0);
-  spin_until([&] { return impl_->running.load() == 0; });
+  impl_->open.store(false);
+  spin_until([&] { return impl_->inside.load() == 0; });
   std::unique_lock lock(impl_->mutex);
-  impl_->done.wait(lock, [&] { return impl_->running.load() == 0; });
+  impl_->done.wait(lock, [&] { return impl_->inside.load() == 0; });
   if (impl_->error) std::rethrow_exception(impl_->error);
 }
 

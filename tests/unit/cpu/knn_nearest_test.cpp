@@ -1,6 +1,6 @@
 // The nearest of few rows: every way of taking scores, and the searches that use them.
 //
-// PANDA_KNN_LONG=1 adds the long run: 10^7 query rows, compared with the search without a filter.
+// PANDA_KNN_LONG=1 adds the long run: 10^7 query rows that it is sure of, compared with the search without a filter.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -317,7 +317,7 @@ TEST(CpuKnnNearest, LongRunFindsNoViolation) {
   int64_t seen = 0;
   int64_t sure = 0;
   int64_t wrong = 0;
-  for (uint64_t seed = 0; seen < 10'000'000; ++seed) {
+  for (uint64_t seed = 0; sure < 10'000'000; ++seed) {
     const Data data = kAllKnnData[seed % std::size(kAllKnnData)];
     const uint64_t round = seed / std::size(kAllKnnData);
     const int64_t d = std::vector<int64_t>{1, 2, 3, 8, 16, 33, 64}[round % 7];
