@@ -120,6 +120,7 @@ def main():
     parser.add_argument("--output", required=True, help="a folder")
     parser.add_argument("--k", type=int, default=10, help="of the curves")
     arguments = parser.parse_args()
+    os.makedirs(arguments.output, exist_ok=True)
     with open(arguments.grid) as file:
         report = json.load(file)
     for name, picture in (("knn_roofline", roofline(report)), ("knn_throughput", throughput(report, arguments.k))):
