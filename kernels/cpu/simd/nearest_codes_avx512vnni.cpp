@@ -184,8 +184,9 @@ __attribute__((noinline)) void nearest_tile(const NearestCodesArgs& args, int64_
   __m512i sum[kRows][kVectors];
 #pragma GCC unroll 14
   for (int t = 0; t < kRows; ++t) {
-    // The 128 that every byte of the panel has too much.
-    const __m512i less = _mm512_set1_epi32(-128 * args.sums[first + t]);
+    // The 128 that every byte of the panel has too much. Of a row that is not a number the sum is anything.
+    const uint32_t more = 128 * static_cast<uint32_t>(args.sums[first + t]);
+    const __m512i less = _mm512_set1_epi32(static_cast<int32_t>(0 - more));
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) sum[t][j] = less;
   }
