@@ -89,12 +89,15 @@ const KnnKernels& knn_kernels(Isa isa) {
   return baseline::kKnnKernels;
 }
 
-const NearestCodeKernels* nearest_code_kernels(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512 && has_avx512_vnni()) return &avx512vnni::kNearestCodeKernels;
-#endif
+const NearestCodeKernels* nearest_code_kernels(Isa isa) {
+  return isa == Isa::kAvx512 && has_avx512_vnni() ? &avx512vnni::kNearestCodeKernels : nullptr;
+}
+#else
+const NearestCodeKernels* nearest_code_kernels(Isa) {
   return nullptr;
 }
+#endif
 
 #if defined(__x86_64__) && defined(__linux__)
 namespace {
