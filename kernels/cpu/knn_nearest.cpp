@@ -15,6 +15,7 @@ namespace {
 
 /// Queries below which the general search serves as well.
 constexpr int64_t kFewQueries = 32;
+/// Queries of a block, at least, and a multiple of what every way takes scores of together.
 constexpr int64_t kLeastBlock = 96;
 /// Rows beyond which codes of fewer bits are faster.
 constexpr int64_t kMostRows = 2048;

@@ -1,8 +1,9 @@
 // The nearest of few gallery rows, for many queries: what K-means asks. All scores are taken in low
-// precision, the best two kept in registers (knn_nearest_scores.h); a query whose best two are nearer to each
-// other than rounding allows goes through the general search.
+// precision, the best two kept in registers (knn_nearest_scores.h; of 8-bit codes, which rows can be the
+// nearest, and those are measured); a query whose best two are nearer to each other than rounding allows goes
+// through the general search.
 //
-// If the second score is more than 2 E + 2^-40 (|x| + C)^2 above the best, E the bound on the scores' error,
+// If the second is more than both errors and 2^-40 (|x| + C)^2 above the best,
 // then D of the best is the smallest, D's own rounding included, and strictly so: no tie is decided here.
 // |x - m|^2 and a score are a distance: with their errors they also bound how far the nearest row is at most,
 // and every other one at least.

@@ -29,15 +29,6 @@ CenteredScores::CenteredScores(CpuDevice& device, const KnnRows& rows, int64_t p
   }
 }
 
-double CenteredScores::norm_above(float square) const {
-  // A sum of squares also loses 2^-125 of each term to underflow.
-  return std::sqrt(double{square} * (1 + square_error()) + static_cast<double>(d_) * 0x1p-125);
-}
-
-double CenteredScores::rest_norm(float square, float rest) const {
-  return norm_above(rest) + 0x1p-23 * norm_above(square);
-}
-
 double CenteredScores::underflow(double norm) const {
   return 0x1p-100 * (norm + longest_ + 1) * std::sqrt(static_cast<double>(d_));
 }

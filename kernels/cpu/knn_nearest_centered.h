@@ -1,5 +1,4 @@
-// What the ways whose scores lie on codes share: rows and queries are centered by the rows' mean, and a
-// code's error is bounded by what it leaves of its vector.
+// What the ways whose scores lie on codes share: rows and queries are centered by the rows' mean.
 #pragma once
 
 #include <vector>
@@ -19,15 +18,6 @@ class CenteredScores : public NearestScores {
   /// `places`: as many norms are kept, those without a row being `no_row`.
   CenteredScores(CpuDevice& device, const KnnRows& rows, int64_t places, float no_row);
 
-  /// >= the norm whose square was summed in f32, each term meeting at most d / 16 + 5 additions.
-  [[nodiscard]] double norm_above(float square) const;
-  /// >= what a code leaves of a vector, the f32 subtraction of m included, from such sums of squares of
-  /// fl(x - m) and of what the code leaves of it.
-  [[nodiscard]] double rest_norm(float square, float rest) const;
-  /// What codes that leave at most so much of a query, and R of the rows, bring into a score.
-  [[nodiscard]] double code_error(double norm, double rest) const {
-    return 2 * (rest * longest_ + (norm + rest) * rest_);
-  }
   /// What is lost where numbers become too small for f32.
   [[nodiscard]] double underflow(double norm) const;
 

@@ -16,8 +16,7 @@
 //         beside high (measured, f32 subtraction included) and R the most that is left of a y_j, the error is
 //         2 (r C + (|x - m| + r) R) and a sum's rounding, N = ceil(d / 32). Most queries' best two are
 //         farther apart than twice that, and the others are scored again with three products.
-//   i8    as high parts alone, with r and R what 8-bit codes leave: sums of codes' products are exact, and
-//   the
+//   i8    as high parts alone, with r and R what 8-bit codes leave: sums of codes' products are exact. The
 //         score made of one loses 2^-16 of C^2 + 2 (|x - m| + r) (C + R), for the column's number in its
 //         lowest bits and some roundings. That is too much to be sure of the nearest row, but not to name the
 //         few that can be it: of these the distance itself is taken, in f32.
@@ -41,7 +40,7 @@ struct NearestFound {
   int64_t row;
   double norm;          ///< >= |x - m|; not finite if a component is not, or overflowed
   double error;         ///< >= |best - exact score|
-  double second_error;  ///< likewise
+  double second_error;  ///< no other row's exact score is below second less this
   double square;        ///< |x - m|^2, true to square_error() of itself and 2^-100; 0 if scores contain it
 
   /// That `row` is the nearest one; `longest`: C.

@@ -41,6 +41,10 @@ class TileScores final : public CenteredScores {
   [[nodiscard]] double error(double norm) const;
   [[nodiscard]] double coarse_error(double norm, double rest) const;
   [[nodiscard]] double rounding(double norm, int64_t products) const;
+  [[nodiscard]] double norm_above(float square) const;
+  /// >= r, the f32 subtraction of m included, from sums of squares of fl(x - m) and of what high leaves of
+  /// it.
+  [[nodiscard]] double rest_norm(float square, float rest) const;
   void score(const float* queries, const int64_t* members, int64_t count, bool coarse, char* memory,
              NearestFound* found) const;
 
@@ -80,6 +84,16 @@ TileScores::TileScores(CpuDevice& device, const KnnRows& rows)
   }
 }
 
+/// >= the norm whose square was summed so.
+double TileScores::norm_above(float square) const {
+  // A sum of squares also loses 2^-125 of each term to underflow.
+  return std::sqrt(double{square} * (1 + square_error()) + static_cast<double>(d_) * 0x1p-125);
+}
+
+double TileScores::rest_norm(float square, float rest) const {
+  return norm_above(rest) + 0x1p-23 * norm_above(square);
+}
+
 double TileScores::rounding(double norm, int64_t products) const {
   const double gamma = 1.01 * static_cast<double>(products * steps_ + 34) * 0x1p-24;
   return gamma * (2.02 * norm * longest_ + longest_ * longest_) + underflow(norm);
@@ -90,7 +104,7 @@ double TileScores::error(double norm) const {
 }
 
 double TileScores::coarse_error(double norm, double rest) const {
-  return code_error(norm, rest) + rounding(norm, 1);
+  return 2 * (rest * longest_ + (norm + rest) * rest_) + rounding(norm, 1);
 }
 
 void TileScores::find(const float* queries, const int64_t* members, int64_t count, char* memory,

@@ -18,9 +18,8 @@ namespace {
 
 thread_local bool inside_parallel_for = false;
 
-// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50
-// us. Threads spin for about that long before they sleep: by the clock, because a pause takes from 1 to 100
-// ns, machine by machine.
+// A network's forward pass forks some fifty times in a few milliseconds; waking a sleeping thread costs 10-50 us. Threads
+// spin for about that long before they sleep: by the clock, because a pause takes from 1 to 100 ns, machine by machine.
 constexpr std::chrono::microseconds kSpinTime{50};
 
 inline void pause_briefly() {

@@ -9,7 +9,7 @@ namespace panda::kernels::cpu {
 /// Gallery vectors in a panel.
 constexpr int64_t kKnnPanel = 32;
 
-/// Numbers that are ranked by comparing each with each: of more, sorting is faster.
+/// Numbers that are ranked by comparing each with each, at most: that grows with their square.
 constexpr int64_t kKnnMostRanked = 256;
 
 /// What codes are. Four bytes are a group: one f32, two i16 or four i8 dimensions; of kI8Pair, i16 codes

@@ -82,8 +82,8 @@ struct NearestCandidatesArgs {
   float* next;        ///< the least score of a column that is none; kCodeNoRow, or nearly, if all are
 };
 
-/// The best two of rows with one or two candidates, from their measured distances and from what is known of
-/// the other columns: their squared distances are at least next + square - error.
+/// The best two of rows with one or two candidates, from their measured distances and
+/// from what is known of the other columns: their squared distances are at least next + square - error.
 struct NearestPickArgs {
   int64_t rows;
   const int32_t* places;  ///< of a row's first distance; of a second one behind it
@@ -108,8 +108,7 @@ struct NearestCodeKernels {
   void (*nearest)(const NearestCodesArgs& args);
   void (*candidates)(const NearestCandidatesArgs& args);
   void (*pick)(const NearestPickArgs& args);
-  /// sum_i (queries[pair][i] - rows[pair][i])^2 of pairs of vectors: relative error at most
-  /// knn_refined_error(d).
+  /// As KnnKernels::squared_distances, of pairs of vectors; sixteen pairs are reduced together.
   void (*distances)(const float* const* queries, const float* const* rows, int64_t pairs, int64_t d,
                     float* distances);
 };

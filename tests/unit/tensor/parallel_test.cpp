@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -25,6 +26,19 @@ TEST(ThreadPool, RunsEveryItemOnceWithAnyThreadCount) {
       });
       for (const auto& hit : hits) EXPECT_EQ(hit.load(), 1);
       EXPECT_TRUE(thread_in_range);
+    }
+  }
+}
+
+/// Short loops one after the other: workers come late to many of them, and find them closed.
+TEST(ThreadPool, RunsEveryItemOfManyShortLoopsOnce) {
+  for (const int threads : {2, 5}) {
+    ThreadPool pool(threads);
+    for (int64_t round = 0; round < 3000; ++round) {
+      std::vector<int> seen(static_cast<size_t>(1 + round % 7), 0);
+      pool.parallel_for(std::ssize(seen), [&](int64_t item, int) { ++seen[static_cast<size_t>(item)]; });
+      ASSERT_EQ(seen, std::vector<int>(seen.size(), 1)) << threads << " threads, round " << round;
+      if (round % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // workers sleep, too
     }
   }
 }
