@@ -1,25 +1,21 @@
 // gemm and the fully connected layer on the cpu device.
 //
-// gemm, of M rows, N columns and depth K, with panels of 64 columns (AVX-512) and tiles of 6 rows
-// (simd/gemm.inl):
+// gemm, of M rows, N columns and depth K, with panels of 64 columns (AVX-512) and tiles of 6 rows:
 //   for each K range of kKc:
-//     for each N range of kNc:              op(b) packed once, [N/64][kc][64], shared by all threads (4 MB:
-//     L3)
+//     for each N range of kNc:           op(b) packed once, [N/64][kc][64], shared by all threads (4 MB: L3)
 //       for each item = rows (about kMc) x part of the N range:
-//         for each panel of 64 columns:     512 * 64 * 4 = 128 KB, from L2, asked for while the last one is
-//         used
-//           for each tile of rows           op(a) where it lies, or packed: 192 * 512 * 4 = 393 KB, from L2
+//         for each panel of 64 columns:  128 KB, from L2, asked for while the last one is used
+//           for each tile of rows        op(a) where it lies, or packed: 393 KB, from L2 (simd/gemm.inl)
 // An element is one chain of multiply-adds over the whole K, begun with c or zero: it passes from one K range
 // to the next through c. So its bits depend on its row of op(a), its column of op(b) and the vector unit
 // alone: not on threads, blocking, or which of these paths is taken:
-//   - rows of op(a) that are contiguous in k are not packed: 6 streams, and each line is used up when it is
-//   left;
+//   - rows of op(a) that are contiguous in k are not packed: 6 streams, each line used up when it is left;
 //   - few rows: op(b) is read once per 6 rows, so it is not packed either, unless it lies the other way;
 //   - few rows times op(b) stored as N,K: c^T = op(b)^T op(a)^T is computed, few columns, whose rows lie
-//   well. So it
-//     is for few columns with op(a) stored as K,M.
-// Figures and what else was tried: docs/decisions/cpu-gemm.md. Measured on Sapphire Rapids (48 KB L1, 2 MB
-// L2).
+//     well. So it is for few columns with op(a) stored as K,M;
+//   - one to four columns, rows of op(a) contiguous in k: the rows are in the lanes (gemm_narrow).
+// Figures and what else was tried: docs/decisions/cpu-gemm.md. Measured on Emerald Rapids (48 KB L1, 2 MB L2)
+// and Zen 4 (32 KB, 1 MB).
 #include "kernels/gemm.h"
 
 #include <array>
@@ -38,8 +34,8 @@ constexpr int64_t kKc = 512;
 constexpr int64_t kMc = 192;
 constexpr int64_t kNc = 2048;
 constexpr int64_t kFewRows = 48;  // up to here packing op(b) costs more than it saves
-constexpr int64_t kFewRowsKc =
-    32;  // op(b) where it lies: 32 rows of it are 32 pages, no more than the TLB and L1 hold
+// op(b) where it lies, rows of it at a time: often as many pages, and the first TLB has 72 entries or more
+constexpr int64_t kFewRowsKc = 64;
 constexpr int64_t kFewColumnsKc = 2048;   // one vector of columns: bound by reading op(a), in runs of 8 KB
 constexpr int64_t kSharedColumns = 512;   // per thread, where all rows are one item: packed, 1 MB stays in L2
 constexpr int64_t kPackedTogether = 8;    // panels of op(b): reads runs of 2 KB
@@ -129,10 +125,12 @@ class Gemm {
         p_(product),
         width_(micro_.gemm_columns),
         panels_(ceil_div(p_.n, width_)),
+        narrow_(p_.n <= kGemmNarrow && p_.a.k_stride == 1),
         few_rows_(p_.m <= kFewRows && p_.b.line_stride == 1),
         packs_a_(!few_rows_ && p_.a.k_stride != 1),
         m_parts_(count_m_parts()),
         edge_floats_(p_.transposed || p_.n % micro_.vector_floats != 0 ? kEdgeRows * width_ : 0) {
+    if (narrow_) return;
     // Per thread: an edge tile, then what it packs of its own: rows of op(a), or few rows' last panel of
     // op(b).
     const int64_t rows = ceil_div(ceil_div(p_.m, kRowUnit), m_parts_) * kRowUnit;
@@ -147,6 +145,7 @@ class Gemm {
   }
 
   void run() {
+    if (narrow_) return run_narrow();
     if (few_rows_) return run_few_rows();
     const int64_t ranges = ceil_div(p_.k, p_.n <= micro_.vector_floats && !packs_a_ ? kFewColumnsKc : kKc);
     const int64_t together = m_parts_ == 1 ? std::min(kNc, kSharedColumns * threads_.thread_count()) : kNc;
@@ -175,6 +174,28 @@ class Gemm {
   }
   [[nodiscard]] float* edge(int thread) const { return own_.data<float>() + thread * thread_floats_; }
   [[nodiscard]] float* own(int thread) const { return edge(thread) + edge_floats_; }
+
+  /// Both operands where they lie.
+  void run_narrow() {
+    const int64_t units = ceil_div(p_.m, micro_.vector_floats);
+    const int64_t parts = parts_for(1, units, threads_.thread_count());
+    threads_.parallel_for(parts, [&](int64_t item, int) {
+      const Range part = part_of(units, parts, item);
+      const Range rows{part.begin * micro_.vector_floats, std::min(part.end * micro_.vector_floats, p_.m)};
+      micro_.gemm_narrow({.a = p_.a.at(rows.begin, 0),
+                          .a_row_stride = p_.a.line_stride,
+                          .rows = rows.size(),
+                          .k = p_.k,
+                          .b = p_.b.data,
+                          .b_k_stride = p_.b.k_stride,
+                          .b_column_stride = p_.b.line_stride,
+                          .columns = p_.n,
+                          .c = p_.c + rows.begin * p_.c_row,
+                          .c_row_stride = p_.c_row,
+                          .c_column_stride = p_.c_column,
+                          .add = p_.accumulate});
+    });
+  }
 
   /// op(b) where it lies. One part of the columns per thread: a row of op(b) is read in runs as long as can
   /// be had. A last panel that a vector would overrun is packed along the way, and multiplied when kKc rows
@@ -312,6 +333,7 @@ class Gemm {
   Product p_;
   int64_t width_;
   int64_t panels_;
+  bool narrow_;
   bool few_rows_;
   bool packs_a_;
   int64_t m_parts_;

@@ -132,15 +132,19 @@ PANDA_INLINE void exchange_all(V (&rows)[kLanes]) {
   }
 }
 
+PANDA_INLINE void transpose_registers(V (&rows)[kLanes]) {
+  if constexpr (kLanes > 8) exchange_all<kLanes / 2>(rows);
+  if constexpr (kLanes > 4) exchange_all<4>(rows);
+  exchange_all<2>(rows);
+  exchange_all<1>(rows);
+}
+
 /// A square of kLanes x kLanes, halved until its blocks are elements.
 PANDA_INLINE void transpose_square(const float* x, int64_t x_stride, float* y, int64_t y_stride) {
   V rows[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) rows[i] = load(x + i * x_stride);
-  if constexpr (kLanes > 8) exchange_all<kLanes / 2>(rows);
-  if constexpr (kLanes > 4) exchange_all<4>(rows);
-  exchange_all<2>(rows);
-  exchange_all<1>(rows);
+  transpose_registers(rows);
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) store(y + i * y_stride, rows[i]);
 }
@@ -157,5 +161,69 @@ void transpose(const float* x, int64_t x_stride, int64_t rows, int64_t columns, 
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
       y[c * y_stride + r] = x[r * x_stride + c];
+  }
+}
+
+/// kLanes rows, one per lane: squares of `a` are transposed in registers. `rows` < kLanes at the end: lanes
+/// without a row compute the last one's.
+template <int kColumns>
+PANDA_INLINE void gemm_narrow_rows(const GemmNarrowArgs& args, const float* a, int64_t rows, float* c) {
+  V sum[kColumns] = {};
+  float lanes[kLanes];
+  if (args.add) {
+    for (int j = 0; j < kColumns; ++j) {
+      for (int i = 0; i < kLanes; ++i) {
+        lanes[i] = i < rows ? c[i * args.c_row_stride + j * args.c_column_stride] : 0;
+      }
+      sum[j] = load(lanes);
+    }
+  }
+  const float* row[kLanes];
+  for (int i = 0; i < kLanes; ++i) row[i] = a + (i < rows ? i : rows - 1) * args.a_row_stride;
+  const float* b = args.b;
+  const auto add_k = [&](V x) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) sum[j] += splat(b[j * args.b_column_stride]) * x;
+    b += args.b_k_stride;
+  };
+  int64_t k = 0;
+  for (; k + kLanes <= args.k; k += kLanes) {
+    V square[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) square[i] = load(row[i] + k);
+    transpose_registers(square);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) add_k(square[i]);
+  }
+  for (; k < args.k; ++k) {
+    for (int i = 0; i < kLanes; ++i) lanes[i] = row[i][k];
+    add_k(load(lanes));
+  }
+  for (int j = 0; j < kColumns; ++j) {
+    store(lanes, sum[j]);
+    for (int64_t i = 0; i < rows; ++i) c[i * args.c_row_stride + j * args.c_column_stride] = lanes[i];
+  }
+}
+
+template <int kColumns>
+void gemm_narrow_columns(const GemmNarrowArgs& args) {
+  for (int64_t row = 0; row < args.rows; row += kLanes) {
+    const int64_t rows = args.rows - row < kLanes ? args.rows - row : kLanes;
+    gemm_narrow_rows<kColumns>(args, args.a + row * args.a_row_stride, rows,
+                               args.c + row * args.c_row_stride);
+  }
+}
+
+void gemm_narrow(const GemmNarrowArgs& args) {
+  count_call();
+  switch (args.columns) {
+    case 1:
+      return gemm_narrow_columns<1>(args);
+    case 2:
+      return gemm_narrow_columns<2>(args);
+    case 3:
+      return gemm_narrow_columns<3>(args);
+    default:
+      return gemm_narrow_columns<4>(args);
   }
 }

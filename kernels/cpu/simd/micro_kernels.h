@@ -75,6 +75,25 @@ struct GemmPanelArgs {
   bool add;
 };
 
+/// The same chains for at most kGemmNarrow columns, with rows of `a` contiguous in k:
+///   c[row * c_row_stride + column * c_column_stride] = (add ? itself : 0) + sum over k in rising order of
+///   a[row * a_row_stride + k] * b[k * b_k_stride + column * b_column_stride]
+constexpr int64_t kGemmNarrow = 4;
+struct GemmNarrowArgs {
+  const float* a;
+  int64_t a_row_stride;
+  int64_t rows;
+  int64_t k;
+  const float* b;
+  int64_t b_k_stride;
+  int64_t b_column_stride;
+  int64_t columns;
+  float* c;
+  int64_t c_row_stride;
+  int64_t c_column_stride;
+  bool add;
+};
+
 /// Scores norms[j] - 2 sum_k a[i * row_stride + k] panel[k][j] of `rows` rows and a panel of columns rounded
 /// up to whole vectors, for each lane and row the least two (all columns of the lane, over all calls) and the
 /// least one's column: state[row][3][vector_floats] is best, second, and the bits of an int32. Where there is
@@ -301,6 +320,7 @@ struct MicroKernels {
   void (*tile_product)(const TileProductArgs& args);
   void (*tile_product_narrow)(const TileProductArgs& args);
   void (*gemm_panel)(const GemmPanelArgs& args);
+  void (*gemm_narrow)(const GemmNarrowArgs& args);
   void (*nearest_panel)(const NearestPanelArgs& args);
   /// y[c * y_stride + r] = x[r * x_stride + c], r < rows, c < columns.
   void (*transpose)(const float* x, int64_t x_stride, int64_t rows, int64_t columns, float* y,

@@ -26,6 +26,7 @@ const MicroKernels kKernels = {
     .tile_product = tile_product,
     .tile_product_narrow = tile_product_narrow,
     .gemm_panel = gemm_panel,
+    .gemm_narrow = gemm_narrow,
     .nearest_panel = nearest_panel,
     .transpose = transpose,
     .winograd_input = winograd_input,

@@ -49,7 +49,13 @@ std::vector<Product> products() {
                               {49, 64, 130},
                               {65, 48, 20},
                               {64, 49, 20},
-                              // K ranges: 512, 32 for few rows, 2048 for few columns.
+                              // So few columns (or rows) that rows are in the lanes.
+                              {35, 1, 130},
+                              {33, 2, 47},
+                              {70, 3, 16},
+                              {17, 4, 65},
+                              {3, 50, 40},
+                              // K ranges: 512, 64 for few rows, 2048 for few columns.
                               {49, 40, 513},
                               {48, 33, 128},
                               {60, 1100, 30},
@@ -144,8 +150,8 @@ TEST(CpuGemm, GivesTheSameBitsOnEveryPath) {
   const Matrices all{m, n, k, values(m * k, 1), values(k * n, 2)};
   for (const auto& device : all_devices()) {
     const std::vector<float> expected = product(*device, all, false, false);
-    for (const int64_t rows : {1, 5, 48, 49, 70}) {
-      for (const int64_t columns : {1, 4, 16, 17, 48, 49, 64, 100}) {
+    for (const int64_t rows : {1, 3, 5, 48, 49, 70}) {
+      for (const int64_t columns : {1, 2, 3, 4, 5, 16, 17, 48, 49, 64, 100}) {
         const Matrices part{rows, columns, k, corner(all.a, k, rows, k), corner(all.b, n, k, columns)};
         for (int bits = 0; bits < 4; ++bits) {
           EXPECT_TRUE(same_bits(product(*device, part, (bits & 1) != 0, (bits & 2) != 0),
