@@ -56,7 +56,7 @@ void conv2d_prepare_filter(Device& device, const Conv2dPrepareFilterArgs& args);
 /// x, residual and y are each dense f32, or in the device's activation layout and dtype; y overlaps no other
 /// input. Products are of operands rounded to the device's precision; sum, bias and residual are f32, rounded
 /// once to y. Padding channels of y's layout are written as zeros; those of x are taken to be zeros. An
-/// image's result does not depend on the rest of the batch.
+/// image's result does not depend on the rest of the batch (but for the vendor's engine, where rounding may).
 struct Conv2dForwardArgs {
   ConstTensorView x;
   const Conv2dFilter* filter = nullptr;

@@ -22,7 +22,7 @@ void gemm(Device& device, const GemmArgs& args);
 
 /// y[n,k] = sum_c x[n,c] weight[k,c] + bias[k], f32, dense.
 /// x: N,C · weight: K,C · bias: K, may be absent · y: N,K. Rounding as in gemm. A row of y does not depend on
-/// the other rows' presence.
+/// the other rows' presence (but for the vendor's engine, where rounding may).
 struct LinearForwardArgs {
   ConstTensorView x;
   ConstTensorView weight;

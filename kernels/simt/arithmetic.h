@@ -102,18 +102,22 @@ inline float __saturatef(float a) {
   return a > 0 ? (a < 1 ? a : 1.0f) : 0.0f;
 }
 
-// As in CUDA, of two floats the one that is not NaN.
-inline float min(float a, float b) {
-  return std::fmin(a, b);
+// As in CUDA, of two floats the one that is not NaN. (Of a signalling NaN too, of which std::fmin makes NaN.)
+#define PANDA_SIMT_FLOAT_MIN_MAX(Type)                              \
+  inline Type min(Type a, Type b) {                                 \
+    return std::isnan(a) ? b : std::isnan(b) ? a : std::fmin(a, b); \
+  }                                                                 \
+  inline Type max(Type a, Type b) {                                 \
+    return std::isnan(a) ? b : std::isnan(b) ? a : std::fmax(a, b); \
+  }
+PANDA_SIMT_FLOAT_MIN_MAX(float)
+PANDA_SIMT_FLOAT_MIN_MAX(double)
+#undef PANDA_SIMT_FLOAT_MIN_MAX
+inline float fminf(float a, float b) {
+  return min(a, b);
 }
-inline float max(float a, float b) {
-  return std::fmax(a, b);
-}
-inline double min(double a, double b) {
-  return std::fmin(a, b);
-}
-inline double max(double a, double b) {
-  return std::fmax(a, b);
+inline float fmaxf(float a, float b) {
+  return max(a, b);
 }
 #define PANDA_SIMT_MIN_MAX(Type)       \
   constexpr Type min(Type a, Type b) { \
@@ -158,15 +162,14 @@ inline unsigned long long __brevll(unsigned long long x) {
   return static_cast<unsigned long long>(__brev(static_cast<unsigned>(x))) << 32 |
          __brev(static_cast<unsigned>(x >> 32));
 }
-/// Byte i of the result is byte (selector >> 4i) & 7 of the eight bytes y:x; the selector's bit 3 copies that
-/// byte's sign instead.
+/// Byte i of the result is byte (selector >> 4i) & 7 of the eight bytes y:x. (PTX's prmt would copy that
+/// byte's sign where bit 3 of the selector is set; the intrinsic clears it.)
 inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
   const uint64_t bytes = static_cast<uint64_t>(y) << 32 | x;
   unsigned result = 0;
   for (int i = 0; i < 4; ++i) {
-    const unsigned code = selector >> (4 * i);
-    unsigned byte = static_cast<unsigned>(bytes >> (8 * (code & 7))) & 0xffu;
-    if ((code & 8) != 0) byte = (byte & 0x80u) != 0 ? 0xffu : 0;
+    const unsigned from = selector >> (4 * i) & 7;
+    const unsigned byte = static_cast<unsigned>(bytes >> (8 * from)) & 0xffu;
     result |= byte << (8 * i);
   }
   return result;

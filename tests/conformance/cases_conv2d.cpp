@@ -82,7 +82,8 @@ void run_conv(const Subject& subject, const ConvCase& one, Values values = Value
   const GuardedTensor alone = output(subject, {1, one.k, one.y_shape()[2], one.y_shape()[3]}, y_layout);
   if (one.n > 1) run(one.n - 1, one.n, alone);
   run(0, one.n, actual);
-  if (one.n > 1) expect_matches(alone, actual.view().rows(one.n - 1, one.n), 0.0, Zeros::kExpected);
+  if (one.n > 1 && !subject.batch_changes_bits)
+    expect_matches(alone, actual.view().rows(one.n - 1, one.n), 0.0, Zeros::kExpected);
 
   // A transform-domain algorithm spreads an error over its tile, so the bound of a sum is taken at the
   // largest sum of the image; the 2-norm, which it does not loosen, is bounded beside it.
@@ -92,8 +93,9 @@ void run_conv(const Subject& subject, const ConvCase& one, Values values = Value
   tolerance = stored_tolerance(subject, y_layout, expected, std::move(tolerance));
   expect_matches(actual, expected, tolerance, Zeros::kExpected);
   if (largest_magnitude(elements(expected)) > 0) {
-    EXPECT_LT(relative_error(elements(actual.view()), elements(expected)),
-              4e-6 + storage_roundoff(subject, y_layout));
+    EXPECT_LT(
+        relative_error(elements(actual.view()), elements(expected)),
+        4e-6 + storage_roundoff(subject, y_layout) + tensor_core_truncation(subject, one.c * one.r * one.s));
   }
   if (values == Values::kSmallIntegers) {
     tolerance.assign(tolerance.size(), 1e-2);  // a wrong term is off by 1 at least

@@ -130,7 +130,7 @@ void run_linear(const Subject& subject, int64_t n, int64_t c, int64_t k, bool wi
   const GuardedTensor alone = output(subject, {1, k});
   kernels::linear_forward(subject.device,
                           {x_placed.view().rows(n - 1, n), weight_placed.view(), bias_view, alone.view()});
-  expect_matches(alone, actual.view().rows(n - 1, n), 0.0);
+  if (!subject.batch_changes_bits) expect_matches(alone, actual.view().rows(n - 1, n), 0.0);
 }
 
 const RegisterCases linear_cases([](std::vector<Case>& cases) {

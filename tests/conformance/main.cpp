@@ -14,6 +14,7 @@ namespace {
 struct DeviceUnderTest {
   std::string name;
   std::unique_ptr<Device> device;
+  bool batch_changes_bits = false;
 };
 
 /// Why no GPU is under test here, or "".
@@ -36,7 +37,7 @@ void add_cuda(std::vector<DeviceUnderTest>& list) {
       const bool native = engine == kernels::Engine::kNative;
       try {
         list.push_back({text(native ? "cuda_" : "cuda_vendor_", precision_name(precision)),
-                        kernels::make_device(options)});
+                        kernels::make_device(options), !native});
       } catch (const Unsupported& unsupported) {
         std::printf("not under test: %s\n",
                     unsupported.what());  // a library or a precision that is not there
@@ -158,7 +159,7 @@ class CaseTest : public ::testing::Test {
     if (null_entries(*device_.device).contains(case_.kernel)) {
       GTEST_SKIP() << device_.name << " has no " << case_.kernel << " (expected_unsupported.txt)";
     }
-    case_.run({*device_.device, oracle(), device_.name});
+    case_.run({*device_.device, oracle(), device_.name, device_.batch_changes_bits});
   }
 
  private:

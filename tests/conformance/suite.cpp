@@ -90,6 +90,12 @@ double storage_roundoff(const Subject& subject, Layout layout) {
   }
 }
 
+double tensor_core_truncation(const Subject& subject, int64_t terms) {
+  if (subject.device.name() != "cuda" || subject.device.precision() == Precision::kF32) return 0;
+  const int64_t step = subject.device.precision() == Precision::kTf32 ? 8 : 16;
+  return static_cast<double>(terms / step) * 0x1p-25;
+}
+
 std::vector<double> stored_tolerance(const Subject& subject, Layout layout, const ConstTensorView& expected,
                                      std::vector<double> tolerance) {
   const double roundoff = storage_roundoff(subject, layout);

@@ -76,7 +76,7 @@ std::string Cudnn::description() const {
   return text("cuDNN ", version / 10000, ".", version % 10000 / 100, ".", version % 100);
 }
 
-bool Cudnn::pool(cudnnPoolingMode_t mode, const Pool2dForwardArgs& args) {
+bool Cudnn::average_pool(const Pool2dForwardArgs& args) {
   const bool alike = args.x.layout() == args.y.layout() && args.x.dtype() == args.y.dtype();
   if (!alike || !fits_int(args.x) || !fits_int(args.y)) return false;
   const TensorDescriptor x(*this, args.x);
@@ -85,9 +85,9 @@ bool Cudnn::pool(cudnnPoolingMode_t mode, const Pool2dForwardArgs& args) {
   check(api_.CreatePoolingDescriptor(&pooling), "CreatePoolingDescriptor");
   const Pool2dGeometry& g = args.geometry;
   cudnnStatus_t status = api_.SetPooling2dDescriptor(
-      pooling, mode, CUDNN_PROPAGATE_NAN, static_cast<int>(g.window_h), static_cast<int>(g.window_w),
-      static_cast<int>(g.pad_h), static_cast<int>(g.pad_w), static_cast<int>(g.stride_h),
-      static_cast<int>(g.stride_w));
+      pooling, CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING, CUDNN_PROPAGATE_NAN, static_cast<int>(g.window_h),
+      static_cast<int>(g.window_w), static_cast<int>(g.pad_h), static_cast<int>(g.pad_w),
+      static_cast<int>(g.stride_h), static_cast<int>(g.stride_w));
   const float one = 1;
   const float zero = 0;
   if (status == CUDNN_STATUS_SUCCESS)
@@ -95,19 +95,6 @@ bool Cudnn::pool(cudnnPoolingMode_t mode, const Pool2dForwardArgs& args) {
   (void)api_.DestroyPoolingDescriptor(pooling);
   if (status == CUDNN_STATUS_NOT_SUPPORTED || status == CUDNN_STATUS_BAD_PARAM) return false;
   check(status, "PoolingForward");
-  return true;
-}
-
-bool Cudnn::softmax(const SoftmaxForwardArgs& args) {
-  if (!fits_int(args.x)) return false;
-  const TensorDescriptor x(*this, args.x);
-  const float one = 1;
-  const float zero = 0;
-  const cudnnStatus_t status =
-      api_.SoftmaxForward(handle_, CUDNN_SOFTMAX_ACCURATE, CUDNN_SOFTMAX_MODE_INSTANCE, &one, x.get(),
-                          args.x.raw(), &zero, x.get(), args.y.raw());
-  if (status == CUDNN_STATUS_NOT_SUPPORTED || status == CUDNN_STATUS_BAD_PARAM) return false;
-  check(status, "SoftmaxForward");
   return true;
 }
 

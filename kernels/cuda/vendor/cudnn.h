@@ -1,4 +1,4 @@
-// cuDNN, loaded at run time: the handle, pooling and softmax; convolutions are in cudnn_convolution.h.
+// cuDNN, loaded at run time: the handle and average pooling; convolutions are in cudnn_convolution.h.
 #pragma once
 
 #include <map>
@@ -10,7 +10,6 @@
 #include "kernels/conv2d.h"
 #include "kernels/cuda/vendor/dynamic_library.h"
 #include "kernels/pool2d.h"
-#include "kernels/reduce.h"
 
 namespace panda::kernels::cuda {
 class CudaDevice;
@@ -18,13 +17,13 @@ class CudaDevice;
 
 namespace panda::kernels::cuda::vendor {
 
-#define PANDA_CUDNN_CALLS(call)                                                                      \
-  call(Create) call(Destroy) call(SetStream) call(GetVersion) call(GetErrorString)                   \
-      call(CreateTensorDescriptor) call(DestroyTensorDescriptor) call(SetTensor4dDescriptor)         \
-          call(CreatePoolingDescriptor) call(DestroyPoolingDescriptor) call(SetPooling2dDescriptor)  \
-              call(PoolingForward) call(SoftmaxForward) call(BackendCreateDescriptor)                \
-                  call(BackendDestroyDescriptor) call(BackendSetAttribute) call(BackendGetAttribute) \
-                      call(BackendFinalize) call(BackendExecute)
+#define PANDA_CUDNN_CALLS(call)                                                                     \
+  call(Create) call(Destroy) call(SetStream) call(GetVersion) call(GetErrorString)                  \
+      call(CreateTensorDescriptor) call(DestroyTensorDescriptor) call(SetTensor4dDescriptor)        \
+          call(CreatePoolingDescriptor) call(DestroyPoolingDescriptor) call(SetPooling2dDescriptor) \
+              call(PoolingForward) call(BackendCreateDescriptor) call(BackendDestroyDescriptor)     \
+                  call(BackendSetAttribute) call(BackendGetAttribute) call(BackendFinalize)         \
+                      call(BackendExecute)
 
 struct CudnnApi {
 #define PANDA_CALL(name) decltype(&::cudnn##name) name = nullptr;
@@ -53,9 +52,8 @@ class Cudnn {
   [[nodiscard]] cudnnHandle_t handle() const { return handle_; }
   void check(cudnnStatus_t status, const char* call) const { api_.check(status, call); }
 
-  // Each returns false, with nothing done, where the library does not serve the case.
-  [[nodiscard]] bool pool(cudnnPoolingMode_t mode, const Pool2dForwardArgs& args);
-  [[nodiscard]] bool softmax(const SoftmaxForwardArgs& args);
+  /// False, with nothing done, where the library does not serve the case.
+  [[nodiscard]] bool average_pool(const Pool2dForwardArgs& args);
   [[nodiscard]] ConvolutionPlans& convolutions() { return *convolutions_; }
 
  private:

@@ -6,7 +6,6 @@
 #include "kernels/cuda/vendor/cublas_lt.h"
 #include "kernels/gemm.h"
 #include "kernels/pool2d.h"
-#include "kernels/reduce.h"
 
 #if PANDA_WITH_CUDNN
 #include "kernels/cuda/vendor/cudnn.h"
@@ -39,19 +38,9 @@ void linear_forward_cublas(Device& device, const LinearForwardArgs& args) {
 
 #if PANDA_WITH_CUDNN
 
-void max_pool2d_forward_cudnn(Device& device, const Pool2dForwardArgs& args) {
-  if (!cuda_device(device).vendor().dnn().pool(CUDNN_POOLING_MAX_DETERMINISTIC, args))
-    run_native("max_pool2d_forward", native_kernels().max_pool2d_forward, device, args);
-}
-
 void avg_pool2d_forward_cudnn(Device& device, const Pool2dForwardArgs& args) {
-  if (!cuda_device(device).vendor().dnn().pool(CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING, args))
+  if (!cuda_device(device).vendor().dnn().average_pool(args))
     run_native("avg_pool2d_forward", native_kernels().avg_pool2d_forward, device, args);
-}
-
-void softmax_forward_cudnn(Device& device, const SoftmaxForwardArgs& args) {
-  if (!cuda_device(device).vendor().dnn().softmax(args))
-    run_native("softmax_forward", native_kernels().softmax_forward, device, args);
 }
 
 #endif
@@ -99,9 +88,9 @@ void VendorLibraries::override_kernels(KernelTable& table) const {
     table.conv2d_prepare_transposed_filter = conv2d_prepare_transposed_filter_cudnn;
     table.conv2d_backward_input = conv2d_backward_input_cudnn;
     table.conv2d_backward_filter = conv2d_backward_filter_cudnn;
-    table.max_pool2d_forward = max_pool2d_forward_cudnn;
+    // Not max pooling, which makes the lowest finite number of a window of minus infinities, and not softmax,
+    // which makes 0 of a row of them instead of NaN.
     table.avg_pool2d_forward = avg_pool2d_forward_cudnn;
-    table.softmax_forward = softmax_forward_cudnn;
   }
 #endif
 }

@@ -1,4 +1,5 @@
 // Arithmetic of CUDA C++ on the host, against the C library or the definition.
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -107,6 +108,12 @@ TEST(SimtArithmetic, F64OperationsAreRoundedOnceTiesToEven) {
 TEST(SimtArithmetic, MinAndMaxPreferNumbersToNan) {
   EXPECT_EQ(max(NAN, 2.0f), 2.0f);
   EXPECT_EQ(min(2.0f, NAN), 2.0f);
+  const float signalling = std::bit_cast<float>(0x7f8b9313u);
+  EXPECT_EQ(max(signalling, 2.0f), 2.0f);
+  EXPECT_EQ(min(2.0f, signalling), 2.0f);
+  EXPECT_TRUE(std::isnan(min(signalling, NAN)));
+  EXPECT_EQ(fmaxf(2.0f, signalling), 2.0f);
+  EXPECT_EQ(fminf(signalling, 2.0f), 2.0f);
   EXPECT_EQ(max(-3, 2), 2);
   EXPECT_EQ(min(3u, 2u), 2u);
   EXPECT_EQ(max(int64_t{1} << 40, int64_t{5}), int64_t{1} << 40);
@@ -126,7 +133,7 @@ TEST(SimtArithmetic, BitOperations) {
   EXPECT_EQ(__brev(0x0000f1a2u), 0x458f0000u);
   EXPECT_EQ(__brevll(2ull), 0x4000000000000000ull);
   EXPECT_EQ(__byte_perm(0x33221100u, 0x77665544u, 0x7531u), 0x77553311u);
-  EXPECT_EQ(__byte_perm(0x00008001u, 0, 0x98u), 0x0101ff00u);  // signs of bytes 1 and 0
+  EXPECT_EQ(__byte_perm(0x00008001u, 0, 0x98u), 0x01018001u);  // bit 3 is ignored
   EXPECT_EQ(__funnelshift_l(0x80000000u, 1u, 1), 3u);
   EXPECT_EQ(__funnelshift_r(2u, 1u, 1), 0x80000001u);
   EXPECT_EQ(__umulhi(0xffffffffu, 0xffffffffu), 0xfffffffeu);
