@@ -203,20 +203,13 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
   };
   // Few pairs pass: four are tested before a branch is taken.
   float group[4];
-  bool any = false;
+  bool kept[4];
   math.each_sum([&](int i, float product) {
     group[i % 4] = product;
-    any = passes(i, product) || any;
-    if (i % 4 != 3) return;
-    if (any) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (passes(i - 3 + j, group[j]))
-          knn_keep(pass, first_query + math.row(Math::thread_row(i - 3 + j)),
-                   first_row + math.column(Math::thread_column(i - 3 + j)), group[j]);
-      }
-    }
-    any = false;
+    kept[i % 4] = passes(i, product);
+    if (i % 4 != 3 || !(kept[0] || kept[1] || kept[2] || kept[3])) return;
+    knn_keep_passing(pass, first_query + math.row(Math::thread_row(i - 3)),
+                     first_row + math.column(Math::thread_column(i - 3)), kept, group);
   });
 }
 

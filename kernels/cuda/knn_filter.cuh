@@ -65,6 +65,24 @@ __device__ inline void knn_keep(const KnnFilterPass& pass, int64_t query, int64_
     pass.lists.hits[query * pass.lists.capacity + place] = {product, static_cast<uint32_t>(row)};
 }
 
+/// Appends those that pass of four sums that lie together in a product's fragment: of the queries `query` and
+/// query + 8, each with the rows `row` and row + 1. By a loop, since few pass: four copies for each of a
+/// thread's 32 fours would be more code than the instruction caches hold.
+__device__ inline void knn_keep_passing(const KnnFilterPass& pass, int64_t query, int64_t row,
+                                        const bool (&passes)[4], const float (&products)[4]) {
+  unsigned left = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) left |= passes[i] ? 1U << i : 0U;
+#pragma unroll 1
+  while (left != 0) {
+    const int i = __ffs(static_cast<int>(left)) - 1;
+    left &= left - 1;
+    const float first = i % 2 == 0 ? products[0] : products[1];
+    const float second = i % 2 == 0 ? products[2] : products[3];
+    knn_keep(pass, query + i / 2 * 8, row + i % 2, i / 2 == 0 ? first : second);
+  }
+}
+
 /// filter_tiles of sm_90 (sm90/knn_filter_sm90.cu).
 void knn_filter_sm90(GpuDevice& device, const KnnFilterPass& pass);
 

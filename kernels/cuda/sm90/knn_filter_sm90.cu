@@ -155,6 +155,12 @@ __device__ void consume(const KnnFilterPass& pass, const Shape& shape, int64_t q
     const int64_t tile = visit * pass.tile_step;
     const int64_t first_row = tile * kKnnTileRows;
     const KnnTileBounds bounds = pass.tiles[tile];
+    // This thread's columns, two of every eight: asked for before the products, since the test has nothing to
+    // do while it waits for them.
+    const float* const c = pass.c + first_row + thread % 4 * 2;
+    Pack<float, 2> columns[kKnnTileRows / 8];
+#pragma unroll
+    for (int group = 0; group < kKnnTileRows / 8; ++group) columns[group] = load_pack<2>(c + group * 8);
     float sums[kHalves][kSums];
     for (int block = 0; block < shape.blocks; ++block, ring.next()) {
       mbarrier_wait(&barriers.full[ring.stage], ring.parity);
@@ -163,13 +169,20 @@ __device__ void consume(const KnnFilterPass& pass, const Shape& shape, int64_t q
                                                ? shared + (consumer * shape.blocks + block) * kKnnBlockBytes
                                                : rows + (1 + consumer) * kKnnBlockBytes;
       wgmma_fence();
-#pragma unroll
-      for (int step = 0; step < kBlockSteps; ++step) {
-        if (block * kBlockSteps + step >= steps) break;  // zeros
+      // A whole block without a branch between its products; of the last one not those of zeros.
+      const auto multiply = [&](int step) {
 #pragma unroll
         for (int half = 0; half < kHalves; ++half)
           wgmma_f16(sums[half], queries + half * kHalfBytes + step * kStepBytes, rows + step * kStepBytes,
                     block > 0 || step > 0);
+      };
+      const int left = steps - block * kBlockSteps;
+      if (left >= kBlockSteps) {
+#pragma unroll
+        for (int step = 0; step < kBlockSteps; ++step) multiply(step);
+      } else {
+#pragma unroll 1
+        for (int step = 0; step < left; ++step) multiply(step);
       }
       wgmma_commit();
       wgmma_wait<0>();
@@ -184,26 +197,21 @@ __device__ void consume(const KnnFilterPass& pass, const Shape& shape, int64_t q
       limits[r] = -(of.base + (static_cast<float>(bounds.radius) * of.beta +
                                static_cast<float>(bounds.reach) * of.epsilon));
     }
-    // This thread's columns: two of every eight.
-    const float* const c = pass.c + first_row + thread % 4 * 2;
 #pragma unroll
     for (int group = 0; group < kKnnTileRows / 8; ++group) {
-      const Pack<float, 2> pair = load_pack<2>(c + group * 8);
 #pragma unroll
       for (int half = 0; half < kHalves; ++half) {
-        const float* const four = sums[half] + group * 4;  // two rows of two columns
         bool passes[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          passes[i] = fmaf(-thresholds[half * 2 + i / 2].inverse, pair.at[i % 2], four[i]) >=
-                      limits[half * 2 + i / 2];
-        if (!(passes[0] || passes[1] || passes[2] || passes[3])) continue;
+        float four[4];  // two rows of two columns
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          if (passes[i])
-            knn_keep(pass, first_query + row_of(thread, half, i / 2),
-                     first_row + group * 8 + thread % 4 * 2 + i % 2, four[i]);
+          four[i] = sums[half][group * 4 + i];
+          passes[i] = fmaf(-thresholds[half * 2 + i / 2].inverse, columns[group].at[i % 2], four[i]) >=
+                      limits[half * 2 + i / 2];
         }
+        if (passes[0] || passes[1] || passes[2] || passes[3])
+          knn_keep_passing(pass, first_query + row_of(thread, half, 0),
+                           first_row + group * 8 + thread % 4 * 2, passes, four);
       }
     }
   }
