@@ -68,13 +68,55 @@ step() {
     size=$(stat -c %s "$log")
     timeout -k 5 "$limit" "$@" >>"$log" 2>&1
     code=$?
-    local took=$(($(date +%s) - before))
-    case $code in
-    0) record "$name" ok "$took" "$(last_line "$size")" ;;
-    77) record "$name" skip "$took" "$(last_line "$size")" ;;
-    124 | 137) record "$name" FAIL "$took" "over its limit of $limit s; $(last_line "$size")" ;;
-    *) record "$name" FAIL "$took" "exit code $code; $(last_line "$size")" ;;
+    judge "$name" "$limit" "$code" "$(($(date +%s) - before))" "$size"
+}
+
+judge() { # name limit code seconds bytes-of-the-log-before
+    case $3 in
+    0) record "$1" ok "$4" "$(last_line "$5")" ;;
+    77) record "$1" skip "$4" "$(last_line "$5")" ;;
+    124 | 137) record "$1" FAIL "$4" "over its limit of $2 s; $(last_line "$5")" ;;
+    *) record "$1" FAIL "$4" "exit code $3; $(last_line "$5")" ;;
     esac
+}
+
+# steps_together LIMIT NAME COMMAND NAME COMMAND...: at once, for what is not timed; each COMMAND is one word for bash.
+steps_together() {
+    local limit=$1 remaining
+    shift
+    remaining=$(left)
+    [ "$limit" -le "$remaining" ] || limit=$remaining
+    local here before
+    here=$(mktemp -d)
+    before=$(date +%s)
+    local -a wanted=()
+    while [ $# -gt 0 ]; do
+        case ",$skip," in
+        *",$1,"*) record "$1" skip 0 "asked for" ;;
+        *)
+            if [ "$limit" -lt 3 ]; then
+                record "$1" skip 0 "no time left"
+            else
+                wanted+=("$1")
+                (
+                    timeout -k 5 "$limit" bash -c "$2" >"$here/$1.log" 2>&1
+                    echo "$? $(($(date +%s) - before))" >"$here/$1.end"
+                ) &
+            fi
+            ;;
+        esac
+        shift 2
+    done
+    wait
+    local name code took size
+    for name in ${wanted[@]+"${wanted[@]}"}; do
+        read -r code took <"$here/$name.end"
+        printf '\n== %s (limit %s s)\n' "$name" "$limit" >>"$log"
+        size=$(stat -c %s "$log")
+        cat "$here/$name.log" >>"$log"
+        judge "$name" "$limit" "$code" "$took" "$size"
+    done
+    rm -rf "$here"
 }
 
 # --- the steps --------------------------------------------------------------------------------------------------------------------------
@@ -115,8 +157,8 @@ can_import() { # modules
 }
 
 knn() {
-    beside knn 60 || return
-    ! is_sm90 || PANDA_KNN_TILES=warpgroup python3 bench/peers/knn_cuda_torch.py --program "$binaries/bench_knn" --output "$out/knn_warpgroup.json" --seconds 60
+    beside knn 50 || return
+    ! is_sm90 || PANDA_KNN_TILES=warpgroup python3 bench/peers/knn_cuda_torch.py --program "$binaries/bench_knn" --output "$out/knn_warpgroup.json" --seconds 50
 }
 
 is_sm90() { [ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)" = 9.0 ]; }
@@ -134,8 +176,23 @@ networks_dry() { # name options...
 
 bench() { beside resnet "$(($(left) - 15))"; }
 
+# In as many processes as the machine has processors, at most six: an error that spoils the GPU's context fails the cases of one.
 conformance() { # filter [json]
-    "$binaries/conformance" --gtest_brief=1 --gtest_filter="$1" ${2:+--gtest_output=json:$2}
+    local shards shard code=0
+    local -a children=()
+    shards=$(nproc)
+    [ "$shards" -le 6 ] || shards=6
+    for ((shard = 0; shard < shards; ++shard)); do
+        GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard "$binaries/conformance" --gtest_brief=1 --gtest_filter="$1" \
+            ${2:+--gtest_output=json:${2%.json}_$shard.json} >"$out/shard_$shard.log" 2>&1 &
+        children+=($!)
+    done
+    for ((shard = 0; shard < shards; ++shard)); do
+        wait "${children[$shard]}" || code=$?
+        cat "$out/shard_$shard.log"
+        rm "$out/shard_$shard.log"
+    done
+    return "$code"
 }
 
 gradcheck() { "$binaries/panda" -q gradcheck --device "$1" -o json >"$out/gradcheck.json"; } # device
@@ -186,10 +243,8 @@ else
     step vendor 60 bash -c 'conformance "*/cuda_vendor_*"'
     small='*misaligned*/cuda_f32:*misaligned*/cuda_tf32:*misaligned*/cuda_f16:*empty*/cuda_f32:*error*/cuda_f32'
     export small
-    step memcheck 50 bash -c 'sanitize memcheck "$small"'
-    step racecheck 50 bash -c 'sanitize racecheck "$small"'
-    step initcheck 40 bash -c 'sanitize initcheck "$small"'
-    step synccheck 40 bash -c 'sanitize synccheck "$small"'
+    steps_together 60 memcheck 'sanitize memcheck "$small"' racecheck 'sanitize racecheck "$small"' initcheck 'sanitize initcheck "$small"' \
+        synccheck 'sanitize synccheck "$small"'
     step warpgroup 30 bash -c warpgroup
     step knn 130 bash -c knn
     step kmeans 35 bash -c 'beside kmeans 25'
