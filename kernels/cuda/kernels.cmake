@@ -20,6 +20,7 @@ set(PANDA_GPU_KERNEL_SOURCES
   knn.cu
   knn_exact.cu
   knn_filter.cu
+  knn_hits.cu
   knn_index.cu
   loss.cu
   optimizer.cu

@@ -7,16 +7,16 @@
 //            upper bound on each query's k-th distance; then over a sample some 16 times as large with that
 //            tau, which keeps about 16 k pairs a query and lowers tau; and so on to the whole gallery.
 //            Samples are nested, so that each keeps k pairs at least. The matrix of products is never
-//            written.
+//            written. For k = 1 the first sample gives no lists, but its best row (find_nearest).
 //         3. measure_hits: of the last list's pairs those that the last tau leaves, by D, and the first k.
-//         A query with more hits than its list holds keeps the tau it has; in the last pass it is given up,
-//         and goes to knn_exact_search. Lists are filled in any order, but what they hold is fixed.
+//         Thresholds and measuring are in knn_hits.cu. A query with more hits than its list holds keeps the
+//         tau it has; in the last pass it is given up, and goes to knn_exact_search. Lists are filled in any
+//         order, but what they hold is fixed.
 // READS   codes of the gallery once, of the queries once per 128 gallery rows (both from L2 mostly), a tenth
-//         more for the samples; 24 bytes a hit; the rows themselves of what is measured
-// WRITES  8 bytes a hit, the results
+//         more for the samples
+// WRITES  8 bytes a hit
 // FLOPS   2.2 nq nb d in f16, samples included; two f32 operations a pair for the threshold
-// LAUNCH  filter_tiles: as implicit_gemm.cuh, query tiles fastest, so that a tile of the gallery is read from
-//         memory once; lower_thresholds: a warp a query; measure_hits: a block a query, 16 lanes a pair
+// LAUNCH  as implicit_gemm.cuh, query tiles fastest, so that a tile of the gallery is read from memory once
 // LIMITS  k <= 64, nb < 2^32
 // SOURCE  docs/derivations/knn_certificate.md
 #include "kernels/cuda/knn_filter.cuh"
@@ -34,77 +34,6 @@ namespace {
 
 /// How much larger than the last sample the next one is at most, and so how many times k pairs are kept.
 constexpr int64_t kGrowth = 16;
-constexpr int kMeasureThreads = 128;
-constexpr int kThresholdWarps = 4;
-
-struct Interval {
-  double low, high;
-};
-/// What the distance of a hit lies in, in units of the index's scale squared.
-__device__ Interval bounds_of(const KnnHitLists& lists, const KnnQueryBounds& query, const KnnHit& hit) {
-  const KnnRowBounds row = lists.rows[hit.row];
-  const double product = query.unit * hit.product;
-  const double error = query.beta * row.error + query.epsilon * row.norm;
-  const double slack = kKnnBoundSlack * (fabs(query.high) + row.c + fabs(product) + error);
-  // c was rounded down by 2 eta, so 8 eta more is above.
-  return {
-      query.low + row.c - product - error - slack,
-      (query.high + row.c * (1 + 8 * lists.eta) - product + error + slack) * (1 + lists.relative_rounding)};
-}
-
-/// A number whose unsigned order is that of the value.
-__device__ unsigned ordered(float value) {
-  const unsigned bits = __float_as_uint(value);
-  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000U;
-}
-__device__ float from_ordered(unsigned number) {
-  return __uint_as_float((number >> 31) != 0 ? number & 0x7fffffffU : ~number);
-}
-
-/// tau of a query: the k-th smallest upper bound of its first `count` hits, rounded up to f32; infinite if
-/// there are fewer. `bounds`: room for them in shared memory. By a whole warp, which all get it.
-__device__ double find_tau(const KnnHitLists& lists, int64_t query, int count, unsigned* bounds) {
-  if (count < lists.k) return INFINITY;
-  const int lane = static_cast<int>(threadIdx.x) % kWarpThreads;
-  const KnnQueryBounds mine = lists.queries[query];
-  for (int i = lane; i < count; i += kWarpThreads) {
-    const Interval interval = bounds_of(lists, mine, lists.hits[query * lists.capacity + i]);
-    bounds[i] = ordered(-round_down(-interval.high));
-  }
-  // A lane counts the bounds that it wrote itself: no barrier.
-  unsigned smallest = 0;  // that k bounds are at most, bit by bit
-  for (int bit = 31; bit >= 0; --bit) {
-    const unsigned trial = smallest | ((1U << bit) - 1);
-    int within = 0;
-    for (int i = lane; i - lane < count; i += kWarpThreads)
-      within += __popc(__ballot_sync(kWholeWarp, i < count && bounds[i] <= trial));
-    if (within < lists.k) smallest |= 1U << bit;
-  }
-  return from_ordered(smallest);
-}
-
-/// Rows whose lower bound is above this are behind the k-th.
-__device__ double discard_above(const KnnHitLists& lists, double tau) {
-  return tau * (1 + lists.relative_rounding);
-}
-
-/// base from what the samples so far have kept, and empty lists.
-__global__ void __launch_bounds__(kThresholdWarps* kWarpThreads) lower_thresholds(const KnnHitLists lists) {
-  PANDA_DYNAMIC_SHARED(unsigned, bounds);
-  const int warp = static_cast<int>(threadIdx.x) / kWarpThreads;
-  const int64_t query = int64_t{blockIdx.x} * kThresholdWarps + warp;
-  if (query >= lists.nq) return;  // whole warps
-  const unsigned count = lists.counts[query];
-  if (count >= static_cast<unsigned>(lists.k) && count <= static_cast<unsigned>(lists.capacity)) {
-    const double tau = find_tau(lists, query, static_cast<int>(count), bounds + warp * lists.capacity);
-    const double limit = discard_above(lists, tau);
-    const double low = lists.queries[query].low;
-    const double base = (limit - low) + kKnnBoundSlack * (fabs(limit) + fabs(low));
-    if (threadIdx.x % kWarpThreads == 0 && base < lists.base[query]) lists.base[query] = base;
-  }
-  __syncwarp();  // all lanes have read the count
-  if (threadIdx.x % kWarpThreads == 0) lists.counts[query] = 0;
-}
 
 /// A tile's codes for multiply_stages: a stage takes half of a block.
 template <int kRows, int kThreads>
@@ -159,8 +88,34 @@ __device__ Threshold threshold_of(const KnnFilterPass& pass, int64_t query, cons
   return {__double2float_rn(1 / bounds.unit), round_down(-theta)};
 }
 
-/// Appends the pairs of one tile of queries and one of the gallery that the thresholds do not discard.
-template <typename Math>
+/// Of each query of a tile the best key (knn_nearest_key) of some scores P - c / unit. By the four lanes that
+/// have sums of the same queries; what comes together from blocks has no order.
+template <typename Math, typename Score>
+__device__ void find_nearest(const KnnFilterPass& pass, Math& math, int64_t first_query, int64_t first_row,
+                             const Threshold* mine, const Score& score) {
+  unsigned long long best[Math::kThreadRows] = {};
+  math.each_sum([&](int i, float product) {
+    const int64_t row = first_row + math.column(Math::thread_column(i));
+    const unsigned long long key = knn_nearest_key(score(i, product), row);
+    unsigned long long& of = best[Math::thread_row(i)];
+    of = key > of ? key : of;
+  });
+#pragma unroll
+  for (int r = 0; r < Math::kThreadRows; ++r) {
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2) {
+      const unsigned long long other = __shfl_xor_sync(kWholeWarp, best[r], step);
+      best[r] = other > best[r] ? other : best[r];
+    }
+    const int64_t query = first_query + math.row(r);
+    if (threadIdx.x % 4 == 0 && query < pass.lists.nq && mine[r].inverse != 0)
+      atomicMax(&pass.nearest[query], best[r]);
+  }
+}
+
+/// Appends the pairs of one tile of queries and one of the gallery that the thresholds do not discard, or
+/// with kNearest finds the best of each query.
+template <typename Math, bool kNearest>
 __global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
     filter_tiles(const KnnFilterPass pass, const int query_tiles) {
   static_assert(Math::kTileN == kKnnTileRows && Math::kThreads == kKnnTileRows &&
@@ -197,118 +152,20 @@ __global__ void __launch_bounds__(Math::kThreads, Math::kBlocks)
 #pragma unroll
   for (int i = 0; i < Math::kThreadColumns; ++i) mine_c[i] = c[math.column(i)];
 
-  const auto passes = [&](int i, float product) {
-    const Threshold& of = mine[Math::thread_row(i)];
-    return fmaf(-of.inverse, mine_c[Math::thread_column(i)], product) >= of.limit;
+  const auto score = [&](int i, float product) {
+    return fmaf(-mine[Math::thread_row(i)].inverse, mine_c[Math::thread_column(i)], product);
   };
+  if constexpr (kNearest) return find_nearest(pass, math, first_query, first_row, mine, score);
   // Few pairs pass: four are tested before a branch is taken.
   float group[4];
   bool kept[4];
   math.each_sum([&](int i, float product) {
     group[i % 4] = product;
-    kept[i % 4] = passes(i, product);
+    kept[i % 4] = score(i, product) >= mine[Math::thread_row(i)].limit;
     if (i % 4 != 3 || !(kept[0] || kept[1] || kept[2] || kept[3])) return;
     knn_keep_passing(pass, first_query + math.row(Math::thread_row(i - 3)),
                      first_row + math.column(Math::thread_column(i - 3)), kept, group);
   });
-}
-
-/// What a search has done, in the order of KnnStatistics.
-struct Totals {
-  unsigned long long kept, survivors, given_up;
-};
-
-struct MeasureArgs {
-  KnnHitLists lists;
-  Vectors queries;
-  Vectors gallery;
-  const double* query_norms;  ///< kCosine
-  const double* row_norms;    ///< kCosine
-  int64_t d;
-  float* distances_f32;  ///< one of the two is nullptr
-  double* distances_f64;
-  int64_t* indices;
-  Totals* totals;
-  uint32_t* given_up;  ///< the queries, in any order
-};
-
-/// D of a query and a row; by 16 lanes that ask for the same.
-template <KnnMetric kMetric>
-__device__ double measure(const MeasureArgs& args, int64_t query, int64_t row) {
-  double part = 0;
-#pragma unroll 4
-  for (int64_t i = threadIdx.x % kKnnParts; i < args.d; i += kKnnParts)
-    part = add_term<kMetric>(part, widened(args.queries, query * args.d + i),
-                             widened(args.gallery, row * args.d + i));
-  const double sum = join_parts(part);
-  double norms = 0;
-  if (kMetric == KnnMetric::kCosine) norms = __dmul_rn(args.query_norms[query], args.row_norms[row]);
-  return distance_from<kMetric>(sum, norms);
-}
-
-/// The results of one query, a block each.
-template <KnnMetric kMetric>
-__global__ void __launch_bounds__(kMeasureThreads) measure_hits(const MeasureArgs args) {
-  PANDA_DYNAMIC_SHARED(double, shared);
-  PANDA_SHARED(unsigned, survivor_count, [1]);
-  const KnnHitLists& lists = args.lists;
-  const int64_t query = blockIdx.x;
-  const int thread = static_cast<int>(threadIdx.x);
-  const unsigned found = lists.counts[query];
-  if (thread == 0) {
-    *survivor_count = 0;
-    atomicAdd(&args.totals->kept, static_cast<unsigned long long>(found));
-  }
-  if (found > static_cast<unsigned>(lists.capacity) || lists.queries[query].unit == 0) {
-    if (thread == 0) args.given_up[atomicAdd(&args.totals->given_up, 1ULL)] = static_cast<uint32_t>(query);
-    return;
-  }
-  const int count = static_cast<int>(found);
-  auto* const distances = shared;
-  auto* const rows = reinterpret_cast<uint32_t*>(distances + lists.capacity);
-  auto* const bounds = reinterpret_cast<unsigned*>(rows + lists.capacity);
-  if (thread < kWarpThreads) {
-    const double tau = find_tau(lists, query, count, bounds);
-    if (thread == 0) distances[0] = discard_above(lists, tau);
-  }
-  __syncthreads();  // the limit is there before it is read, and the count is zero before it is added to
-  const double limit = distances[0];
-  const KnnQueryBounds mine = lists.queries[query];
-  for (int i = thread; i < count; i += kMeasureThreads) {
-    const KnnHit hit = lists.hits[query * lists.capacity + i];
-    if (bounds_of(lists, mine, hit).low > limit) continue;
-    rows[atomicAdd(survivor_count, 1U)] = hit.row;  // the order decides nothing
-  }
-  __syncthreads();  // all survivors are there before they are measured, and the limit has been read
-  const int survivors = static_cast<int>(*survivor_count);
-  constexpr int kPairs = kMeasureThreads / kKnnParts;
-  for (int first = 0; first < survivors; first += kPairs) {
-    const int i = first + thread / kKnnParts;
-    const double distance = measure<kMetric>(args, query, rows[i < survivors ? i : survivors - 1]);
-    if (i < survivors && thread % kKnnParts == 0) distances[i] = distance;
-  }
-  __syncthreads();  // all distances are there before they are compared
-  for (int i = thread; i < survivors; i += kMeasureThreads) {
-    const Neighbor self = {distances[i], rows[i]};
-    int rank = 0;
-    for (int j = 0; j < survivors && rank < lists.k; ++j)
-      rank += precedes({distances[j], rows[j]}, self) ? 1 : 0;
-    if (rank >= lists.k) continue;
-    const int64_t at = query * lists.k + rank;
-    args.indices[at] = self.index;
-    if (args.distances_f64 != nullptr) {
-      args.distances_f64[at] = self.distance;
-    } else {
-      args.distances_f32[at] = static_cast<float>(self.distance);
-    }
-  }
-  if (thread == 0) atomicAdd(&args.totals->survivors, static_cast<unsigned long long>(survivors));
-}
-
-/// base of queries about which nothing is known yet.
-__global__ void __launch_bounds__(kBlockThreads) open_thresholds(double* base, int64_t count) {
-  const int64_t i = thread_index();
-  if (i < count) base[i] = INFINITY;
 }
 
 /// to[i] = from[ids[i]] or to[ids[i]] = from[i], rows of `bytes` bytes: a block a row.
@@ -363,15 +220,17 @@ class FilteredSearch {
         bound_factor_(bound_factor),
         capacity_(list_capacity(problem.k)),
         steps_(sample_steps(index.tiles(), capacity_)),
-        cosine_(problem.metric == KnnMetric::kCosine) {}
+        cosine_(problem.metric == KnnMetric::kCosine),
+        one_(problem.k == 1) {}
 
   KnnStatistics run() {
     const int64_t nq = problem_.queries.shape()[0];
     const int64_t row_bytes = index_.d() * dtype_bytes(problem_.queries.dtype());
     // Codes, bounds, base, norm, list and its length; and where it is given up, the query and its results.
-    const int64_t query_bytes =
-        index_.blocks() * kKnnBlockDepth * 2 + static_cast<int64_t>(sizeof(KnnQueryBounds)) + 8 + 8 +
-        capacity_ * static_cast<int64_t>(sizeof(KnnHit)) + 4 + 4 + row_bytes + problem_.k * 16;
+    const int64_t query_bytes = index_.blocks() * kKnnBlockDepth * 2 +
+                                static_cast<int64_t>(sizeof(KnnQueryBounds)) + 8 + 8 +
+                                capacity_ * static_cast<int64_t>(sizeof(KnnHit)) + 4 + 4 + (one_ ? 8 : 0) +
+                                row_bytes + problem_.k * 16;
     const int64_t grid_limit = INT32_MAX / index_.tiles() * 64;
     const int64_t chunk = std::min({nq, problem_.workspace_bytes / 4 * 3 / query_bytes, grid_limit});
     statistics_.filter = index_.filter();
@@ -398,19 +257,21 @@ class FilteredSearch {
     norms_ = take(cosine_ ? chunk : 0, sizeof(double));
     hits_ = take(chunk, static_cast<size_t>(capacity_) * sizeof(KnnHit));
     counts_ = take(chunk, sizeof(unsigned));
+    nearest_ = take(one_ ? chunk : 0, sizeof(unsigned long long));
     given_up_ = take(chunk, sizeof(uint32_t));
-    totals_ = take(1, sizeof(Totals));
+    totals_ = take(1, sizeof(KnnTotals));
   }
 
   void search_chunk(int64_t begin, int64_t end) {
     const ConstTensorView queries = problem_.queries.rows(begin, end);
     const KnnHitLists lists = start_lists(queries);
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      if (i > 0) {
-        PANDA_LAUNCH(lower_thresholds, grid_for(lists.nq, kThresholdWarps),
-                     dim3(kThresholdWarps * kWarpThreads),
-                     static_cast<size_t>(kThresholdWarps * capacity_) * sizeof(unsigned), device_, lists);
-      }
+    size_t first = 0;
+    if (one_) {
+      find_nearest_of(lists, steps_[0]);
+      first = steps_.size() > 1 ? 1 : 0;
+    }
+    for (size_t i = first; i < steps_.size(); ++i) {
+      if (i > first) knn_lower_thresholds(device_, lists);
       filter(lists, steps_[i]);
     }
     finish(queries, begin, lists);
@@ -426,71 +287,84 @@ class FilteredSearch {
                        static_cast<Float16*>(codes_->data()), bounds);
     device_.fill(counts_->data(), 0, counts_->bytes());
     device_.fill(totals_->data(), 0, totals_->bytes());
-    auto* const base = static_cast<double*>(base_->data());
-    PANDA_LAUNCH(open_thresholds, grid_for(count, kBlockThreads), dim3(kBlockThreads), 0, device_, base,
-                 count);
     const double eta = knn_eta(index_.d());
-    return {.rows = index_.row_bounds(),
-            .queries = bounds,
-            .base = base,
-            .hits = static_cast<KnnHit*>(hits_->data()),
-            .counts = static_cast<unsigned*>(counts_->data()),
-            .nq = count,
-            .capacity = static_cast<int>(capacity_),
-            .k = static_cast<int>(problem_.k),
-            .relative_rounding = l2 ? 2 * eta : 0,
-            .eta = eta};
+    const KnnHitLists lists = {.rows = index_.row_bounds(),
+                               .queries = bounds,
+                               .base = static_cast<double*>(base_->data()),
+                               .hits = static_cast<KnnHit*>(hits_->data()),
+                               .counts = static_cast<unsigned*>(counts_->data()),
+                               .nq = count,
+                               .capacity = static_cast<int>(capacity_),
+                               .k = static_cast<int>(problem_.k),
+                               .relative_rounding = l2 ? 2 * eta : 0,
+                               .eta = eta};
+    knn_open_thresholds(device_, lists);
+    return lists;
+  }
+
+  [[nodiscard]] KnnFilterPass pass_over(const KnnHitLists& lists, int64_t step) const {
+    return {.queries = static_cast<const Float16*>(codes_->data()),
+            .gallery = index_.codes(),
+            .nb = index_.size(),
+            .d = index_.d(),
+            .blocks = index_.blocks(),
+            .c = index_.c(),
+            .tiles = index_.tile_bounds(),
+            .lists = lists,
+            .tile_step = step,
+            .visits = ceil_div(index_.tiles(), step),
+            .nearest = one_ ? static_cast<unsigned long long*>(nearest_->data()) : nullptr};
   }
 
   void filter(const KnnHitLists& lists, int64_t step) {
-    const KnnFilterPass pass = {.queries = static_cast<const Float16*>(codes_->data()),
-                                .gallery = index_.codes(),
-                                .nb = index_.size(),
-                                .d = index_.d(),
-                                .blocks = index_.blocks(),
-                                .c = index_.c(),
-                                .tiles = index_.tile_bounds(),
-                                .lists = lists,
-                                .tile_step = step,
-                                .visits = ceil_div(index_.tiles(), step)};
+    const KnnFilterPass pass = pass_over(lists, step);
     if (tiles_ == KnnTiles::kWarpgroup) {
       knn_filter_sm90(device_, pass);
-    } else if (lists.nq <= 64) {  // half of a larger tile would stay empty
-      filter_portable<64>(pass);
     } else {
-      filter_portable<128>(pass);
+      portable<false>(pass);
     }
   }
 
-  template <int kTileM>
-  void filter_portable(const KnnFilterPass& pass) {
+  /// Thresholds from the nearest row of a sample.
+  void find_nearest_of(const KnnHitLists& lists, int64_t step) {
+    const KnnFilterPass pass = pass_over(lists, step);
+    device_.fill(pass.nearest, 0, lists.nq * static_cast<int64_t>(sizeof(unsigned long long)));
+    portable<true>(pass);
+    knn_thresholds_of_nearest(device_, lists, pass.nearest, pass.c);
+  }
+
+  template <bool kNearest>
+  void portable(const KnnFilterPass& pass) {
+    if (pass.lists.nq <= 64) {  // half of a larger tile would stay empty
+      launch_portable<64, kNearest>(pass);
+    } else {
+      launch_portable<128, kNearest>(pass);
+    }
+  }
+  template <int kTileM, bool kNearest>
+  void launch_portable(const KnnFilterPass& pass) {
     using Math = F16Kind::Math<kTileM, kKnnTileRows>;
     const int64_t query_tiles = ceil_div(pass.lists.nq, kTileM);
-    PANDA_LAUNCH((filter_tiles<Math>), grid_for(query_tiles * pass.visits, 1), dim3(Math::kThreads),
+    PANDA_LAUNCH((filter_tiles<Math, kNearest>), grid_for(query_tiles * pass.visits, 1), dim3(Math::kThreads),
                  static_cast<size_t>(kSharedBytes<Math>), device_, pass, static_cast<int>(query_tiles));
   }
 
   void finish(const ConstTensorView& queries, int64_t first, const KnnHitLists& lists) {
     const int64_t at = first * problem_.k;
     const bool f64 = problem_.distances.dtype() == DType::kF64;
-    const MeasureArgs args = {.lists = lists,
-                              .queries = vectors_of(queries),
-                              .gallery = vectors_of(problem_.gallery),
-                              .query_norms = static_cast<const double*>(norms_->data()),
-                              .row_norms = problem_.row_norms,
-                              .d = index_.d(),
-                              .distances_f32 = f64 ? nullptr : problem_.distances.data<float>() + at,
-                              .distances_f64 = f64 ? problem_.distances.data<double>() + at : nullptr,
-                              .indices = problem_.indices.data<int64_t>() + at,
-                              .totals = static_cast<Totals*>(totals_->data()),
-                              .given_up = static_cast<uint32_t*>(given_up_->data())};
-    const auto kernel = problem_.metric == KnnMetric::kL2             ? measure_hits<KnnMetric::kL2>
-                        : problem_.metric == KnnMetric::kInnerProduct ? measure_hits<KnnMetric::kInnerProduct>
-                                                                      : measure_hits<KnnMetric::kCosine>;
-    PANDA_LAUNCH(kernel, grid_for(lists.nq, 1), dim3(kMeasureThreads),
-                 static_cast<size_t>(capacity_) * (sizeof(double) + sizeof(uint32_t) + sizeof(unsigned)),
-                 device_, args);
-    Totals totals;
+    knn_measure_hits(device_, problem_.metric,
+                     {.lists = lists,
+                      .queries = vectors_of(queries),
+                      .gallery = vectors_of(problem_.gallery),
+                      .query_norms = static_cast<const double*>(norms_->data()),
+                      .row_norms = problem_.row_norms,
+                      .d = index_.d(),
+                      .distances_f32 = f64 ? nullptr : problem_.distances.data<float>() + at,
+                      .distances_f64 = f64 ? problem_.distances.data<double>() + at : nullptr,
+                      .indices = problem_.indices.data<int64_t>() + at,
+                      .totals = static_cast<KnnTotals*>(totals_->data()),
+                      .given_up = static_cast<uint32_t*>(given_up_->data())});
+    KnnTotals totals;
     device_.copy_to_host(&totals, totals_->data(), sizeof totals);
     statistics_.kept_pairs += static_cast<int64_t>(totals.kept);
     statistics_.survivors += static_cast<int64_t>(totals.survivors);
@@ -531,8 +405,9 @@ class FilteredSearch {
   int64_t capacity_;
   std::vector<int64_t> steps_;
   bool cosine_;
+  bool one_;
   KnnStatistics statistics_;
-  std::unique_ptr<Storage> codes_, bounds_, base_, norms_, hits_, counts_, given_up_, totals_;
+  std::unique_ptr<Storage> codes_, bounds_, base_, norms_, hits_, counts_, nearest_, given_up_, totals_;
 };
 
 }  // namespace

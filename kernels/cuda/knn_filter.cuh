@@ -1,7 +1,7 @@
 // The certified search (knn_filter.cu), and what its kernels share.
 #pragma once
 
-#include "kernels/cuda/knn_index.cuh"
+#include "kernels/cuda/knn_hits.cuh"
 
 namespace panda::kernels::PANDA_TARGET {
 
@@ -23,26 +23,6 @@ enum class KnnTiles : uint8_t {
 KnnStatistics knn_filtered_search(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem,
                                   KnnTiles tiles, double bound_factor = 1);
 
-/// A pair that the filter could not discard.
-struct KnnHit {
-  float product;  ///< of the codes
-  uint32_t row;
-};
-
-/// The lists of a chunk of queries, and what bounds a hit's distance.
-struct KnnHitLists {
-  const KnnRowBounds* rows;
-  const KnnQueryBounds* queries;
-  double* base;  ///< nq: tau (1 + 2 eta) - N, rounded up
-  KnnHit* hits;  ///< nq, capacity
-  unsigned* counts;
-  int64_t nq;
-  int capacity;
-  int k;
-  double relative_rounding;  ///< 2 eta of kL2, whose D is off by a share of itself; else 0
-  double eta;
-};
-
 /// One pass over a sample of the gallery's tiles.
 struct KnnFilterPass {
   const Float16* queries;  ///< codes
@@ -53,8 +33,9 @@ struct KnnFilterPass {
   const float* c;
   const KnnTileBounds* tiles;
   KnnHitLists lists;
-  int64_t tile_step;  ///< every tile_step-th tile of the gallery is looked at
-  int64_t visits;     ///< of these there are so many
+  int64_t tile_step;            ///< every tile_step-th tile of the gallery is looked at
+  int64_t visits;               ///< of these there are so many
+  unsigned long long* nearest;  ///< nq, for k = 1: the best score so far and its row, or 0; else null
 };
 
 /// Appends a pair to its query's list; a list that is full only counts on.

@@ -123,7 +123,7 @@ const RegisterCases kmeans_exact_cases([](std::vector<Case>& cases) {
   };
   for (const int64_t d : {1, 2, 15, 16, 17, 31, 33, 127, 511, 512, 513}) add(CaseKind::kSweep, {67, d, 5});
   for (const int64_t k : {1, 7, 8, 9, 33}) add(CaseKind::kSweep, {200, 24, k, true});
-  for (const int64_t n : {1, 2, 1031}) add(CaseKind::kSweep, {n, 19, 3, true});
+  for (const int64_t n : {1, 2, 64, 65, 128, 1031}) add(CaseKind::kSweep, {n, 19, 3, true});
   add(CaseKind::kSweep, {300, 20, 6, true, 40});
   add(CaseKind::kMisaligned, {97, 37, 4, true}, Alignment::kMisaligned);
   cases.push_back(

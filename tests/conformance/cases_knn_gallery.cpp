@@ -111,6 +111,8 @@ const RegisterCases gallery_cases([](std::vector<Case>& cases) {
     for (const KnnMetric metric : {KnnMetric::kL2, KnnMetric::kCosine, KnnMetric::kInnerProduct}) {
       add({17, 700, 37, 3, metric, filter});
       add({15, 300, 5, 2, metric, filter, DType::kF32, Values::kSmallIntegers});
+      add({70, 260, 20, 1, metric, filter});
+      add({11, 300, 5, 1, metric, filter, DType::kF32, Values::kSmallIntegers});
     }
     for (const DType dtype : {DType::kF16, DType::kBF16, DType::kU8}) {
       add({6, 400, 21, 4, KnnMetric::kL2, filter, dtype});

@@ -96,6 +96,17 @@ TEST(GpuKnnFilter, MeasuresLittleMoreThanTheAnswer) {
   }
 }
 
+// The nearest of few rows, as K-means asks for: a list of all rows would be 256 a query.
+TEST(GpuKnnFilter, KeepsLittleOfASmallGallery) {
+  const Tensor all = make_knn_data(KnnData::kNormal, 300 + 256, 24, 12);
+  for (const KnnTiles tiles : kAllTiles) {
+    const Found found = filtered(all, 300, {.k = 1, .tiles = tiles});
+    EXPECT_TRUE(found.answer == expected(all, 300, {.k = 1}));
+    EXPECT_EQ(found.statistics.rescanned_rows, 0);
+    EXPECT_LE(found.statistics.kept_pairs, 300 * 11 / 10);
+  }
+}
+
 TEST(GpuKnnFilter, MeasuresOfBytesOnlyTheAnswerAndWhatIsAsFar) {
   Tensor all(host(), DType::kU8, {40 + 3000, 30}, "bytes");
   Random random(9);
@@ -168,24 +179,28 @@ TEST(GpuKnnFilter, WarpgroupsKeepWhatTheOtherTilesKeep) {
 
 /// Wrong rows of searches whose error bound is multiplied by `factor`. Few dimensions: there the errors of a
 /// product line up, and the bound is nearly reached.
-int64_t wrong_rows(KnnMetric metric, double factor) {
+int64_t wrong_rows(KnnMetric metric, int64_t k, double factor) {
   int64_t wrong = 0;
   for (const uint64_t seed : {0, 1}) {
     for (const int64_t d : {1, 2}) {
       const Tensor all =
           make_knn_data(seed % 2 == 0 ? KnnData::kNormal : KnnData::kClustered, 100 + 2000, d, 100 + seed);
-      const KnnAnswer right = expected(all, 100, {.metric = metric});
-      const KnnAnswer answer = filtered(all, 100, {.metric = metric, .bound_factor = factor}).answer;
-      for (size_t i = 0; i < 100; ++i) wrong += answer.indices[i] != right.indices[i] ? 1 : 0;
+      const KnnAnswer right = expected(all, 100, {.k = k, .metric = metric});
+      const KnnAnswer answer = filtered(all, 100, {.k = k, .metric = metric, .bound_factor = factor}).answer;
+      for (size_t i = 0; i < right.indices.size(); ++i)
+        wrong += answer.indices[i] != right.indices[i] ? 1 : 0;
     }
   }
   return wrong;
 }
 
+// One neighbour has its threshold from a score, two from a list.
 TEST(GpuKnnFilter, ASmallerErrorBoundWouldBeWrong) {
-  for (const KnnMetric metric : {KnnMetric::kL2, KnnMetric::kInnerProduct}) {
-    EXPECT_EQ(wrong_rows(metric, 1), 0) << knn_metric_name(metric);
-    EXPECT_GT(wrong_rows(metric, 0.3), 0) << knn_metric_name(metric);
+  for (const int64_t k : {1, 2}) {
+    for (const KnnMetric metric : {KnnMetric::kL2, KnnMetric::kInnerProduct}) {
+      EXPECT_EQ(wrong_rows(metric, k, 1), 0) << knn_metric_name(metric) << " k=" << k;
+      EXPECT_GT(wrong_rows(metric, k, 0.2), 0) << knn_metric_name(metric) << " k=" << k;
+    }
   }
 }
 
