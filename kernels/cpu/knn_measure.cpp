@@ -17,6 +17,8 @@ double refined_above(int64_t d) {
   const double refined = 17 + width * 1.5 / 16;
   return 1.2 * exact / (exact - refined);
 }
+/// Components from which sorting the candidates of a table costs less than it spares.
+constexpr int64_t kSortedFrom = 1024;
 /// Squared distances in f32 outside this range may have met an overflow or an underflow.
 constexpr double kLeastRefined = 0x1p-60;
 constexpr double kMostRefined = 0x1p120;
@@ -30,6 +32,12 @@ double KnnSearch::distance_of(double sum, double query_norm, int64_t row) const 
   return norms == 0 ? 1 : 1 - sum / norms;
 }
 
+/// Whether tau falls as candidates are measured, the nearest lower bound first. A table has lowered it
+/// before, and what order spares then, half a row of ten, is worth sorting for if rows are long.
+bool KnnSearch::nearest_bound_first() const {
+  return plan_.k <= KnnCandidates::kEagerK && (table_rows_ == 0 || d_ >= kSortedFrom);
+}
+
 /// Bounds of bounded candidates, narrowed by f32 distances: what is left to measure is little more than k
 /// rows. Returns how many remain; they stand first.
 int64_t KnnSearch::refine(const Memory& m, const float* query, KnnCandidates& candidates,
@@ -37,7 +45,7 @@ int64_t KnnSearch::refine(const Memory& m, const float* query, KnnCandidates& ca
   KnnCandidate* items = candidates.items();
   const int64_t size = candidates.size();
   const double gamma = knn_refined_error(d_);
-  const bool eager = plan_.k <= KnnCandidates::kEagerK;
+  const bool eager = nearest_bound_first();
   KnnBound bound(m.bounds_now, plan_.k);
   for (int64_t j = 0; eager && j < measured; ++j) bound.offer(items[j].high);
   int64_t end = measured;
@@ -84,8 +92,7 @@ void KnnSearch::measure_rows(const Memory& m, double norm, KnnCandidate* items, 
   }
 }
 
-/// Replaces bounds by distances (of a small k nearest lower bound first); forgets who is not among the k
-/// first.
+/// Replaces bounds by distances; forgets who is not among the k first.
 void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const {
   KnnCandidates& candidates = m.candidates[i];
   KnnCandidate* items = candidates.items();
@@ -95,7 +102,7 @@ void KnnSearch::measure(const Memory& m, int64_t i, int64_t query, KnnStatistics
   if (measured == size) return;
   const auto lower = [](const KnnCandidate& a, const KnnCandidate& b) { return a.low < b.low; };
   // Where tau does not fall meanwhile, the order decides nothing.
-  const bool eager = plan_.k <= KnnCandidates::kEagerK;
+  const bool eager = nearest_bound_first();
   if (eager) {
     std::sort(items + measured, items + size, lower);
   } else {

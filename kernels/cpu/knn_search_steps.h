@@ -98,6 +98,7 @@ class KnnSearch {
                  KnnStatistics& statistics);
   void exact_block(const Memory& m, int64_t count, int64_t row, int64_t rows) const;
   void measure(const Memory& m, int64_t i, int64_t query, KnnStatistics& statistics) const;
+  [[nodiscard]] bool nearest_bound_first() const;
   [[nodiscard]] int64_t refine(const Memory& m, const float* query, KnnCandidates& candidates,
                                int64_t measured) const;
   void measure_rows(const Memory& m, double norm, KnnCandidate* items, int64_t count) const;

@@ -27,14 +27,17 @@ void KnnSearch::search_table(const Item& item, const Memory& m, KnnStatistics& s
 
 void KnnSearch::search_row_of_table(const Item& item, const Memory& m, int64_t i, double scale,
                                     KnnStatistics& statistics) {
+  const double* const rows_c = index_.c();
+  const double* const rows_e = index_.e();
+  const double* const rows_n = index_.n();
   for (int64_t p = item.panels.begin; p < item.panels.end; ++p) {
     const int64_t at = (p - item.panels.begin) * kKnnPanel;
     const double unit = factor_ * scale * index_.scale(p);
     kernels_.bounds({.code = index_.code(),
                      .words = m.words + i * table_rows_ + at,
-                     .c = index_.c() + p * kKnnPanel,
-                     .e = index_.e() + p * kKnnPanel,
-                     .n = index_.n() + p * kKnnPanel,
+                     .c = rows_c + p * kKnnPanel,
+                     .e = rows_e + p * kKnnPanel,
+                     .n = rows_n + p * kKnnPanel,
                      .unit = unit,
                      .beta = m.beta[i],
                      .epsilon = m.epsilon[i],
