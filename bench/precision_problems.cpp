@@ -193,7 +193,7 @@ const std::vector<ExactKernel>& exact_kernels() {
       {"resize_forward", "integers, as Pillow's"},
       {"sort_descending", "integers"},
       {"kmeans_accumulate", "f64 sums in an order that the contract fixes"},
-      {"kmeans_accumulate_exact", "f64 sums that do not round"},
+      {"kmeans_exchange", "f64 sums that do not round"},
       {"knn_search", "f64 distances in an order that the contract fixes"},
       {"knn_gallery_search", "the same; f16 products only discard what provably is not among the first k"},
       {"knn_gallery_prepare", "codes and bounds that decide nothing of a result"}};

@@ -15,7 +15,7 @@ namespace panda::kernels {
 
 namespace {
 
-/// What both sums ask of their points and of the lists.
+/// What sums by lists ask of their points and of the lists.
 void check_members(const OperandCheck& check, const char* kernel, const ConstTensorView& points,
                    const ConstTensorView& weights, std::span<const int64_t> members,
                    std::span<const int64_t> offsets, const TensorView& sums, int64_t k) {
@@ -54,20 +54,33 @@ void kmeans_accumulate(Device& device, const KmeansAccumulateArgs& args) {
   launch(kernel, device.kernels().kmeans_accumulate, device, args);
 }
 
-void kmeans_accumulate_exact(Device& device, const KmeansAccumulateExactArgs& args) {
-  const char* const kernel = "kmeans_accumulate_exact";
+void kmeans_exchange(Device& device, const KmeansExchangeArgs& args) {
+  const char* const kernel = "kmeans_exchange";
   const OperandCheck check(kernel, device);
   check.present("points", args.points, 2);
   check.dense("points", args.points);
+  const int64_t n = args.points.shape()[0];
+  const int64_t d = args.points.shape()[1];
+  if (args.weights.present()) check.shape("weights", args.weights, {n});
+  check.shape("before", args.before, {n}, {DType::kI64});
+  check.shape("after", args.after, {n}, {DType::kI64});
+  check.shape("grid", args.grid, {2, d}, {DType::kF64});
   check.present("sums", args.sums, 3, {DType::kF64});
   const int64_t k = args.sums.shape()[1];
-  const int64_t d = args.points.shape()[1];
   check.shape("sums", args.sums, {2, k, d}, {DType::kF64});
-  check.shape("grid", args.grid, {2, d}, {DType::kF64});
-  check.no_overlap("sums", args.sums, "grid", args.grid);
-  check_members(check, kernel, args.points, args.weights, args.members, args.offsets, args.sums, k);
-  if (args.members.empty() || args.sums.numel() == 0) return;
-  launch(kernel, device.kernels().kmeans_accumulate_exact, device, args);
+  check.shape("counts", args.counts, {k}, {DType::kI64});
+  check.no_overlap("sums", args.sums, "counts", args.counts);
+  for (const auto& [name, input] : {std::pair{"points", args.points},
+                                    {"weights", args.weights},
+                                    {"before", args.before},
+                                    {"after", args.after},
+                                    {"grid", args.grid}}) {
+    if (!input.present()) continue;
+    check.no_overlap("sums", args.sums, name, input);
+    check.no_overlap("counts", args.counts, name, input);
+  }
+  if (n == 0) return;
+  launch(kernel, device.kernels().kmeans_exchange, device, args);
 }
 
 Tensor kmeans_grid(std::span<const float> largest, double largest_weight, int64_t n) {
@@ -149,22 +162,27 @@ class Lloyd {
         points_(points),
         options_(options),
         progress_(progress),
-        labels_(host(), DType::kI64, {points.n()}, "labels"),
+        labels_(device.host_accessible() ? host() : device, DType::kI64, {points.n()}, "labels"),
         distances_(static_cast<size_t>(points.n())),
         bounds_(points.n()),
-        counts_(static_cast<size_t>(options.k), 0),
+        counts_(device, DType::kI64, {options.k}, "cluster sizes"),
         grid_(clone_to(grid_of(points, progress), device, "grid of sums")),
-        sums_(clone_to(zeros(options.k, points.d()), device, "cluster sums")) {
-    std::fill_n(labels_.data<int64_t>(), points.n(), kNone);
+        sums_(device, DType::kF64, {2, options.k, points.d()}, "cluster sums") {
+    fill(labels_, 0xff);  // -1: not searched yet
+    fill(counts_, 0);
+    fill(sums_, 0);
   }
 
   KmeansResult run(Tensor centers);
 
  private:
-  static constexpr int64_t kNone = -1;  ///< the label of a point that was not searched yet
-
   static Tensor grid_of(PointReader& points, Progress* progress);
-  static Tensor zeros(int64_t k, int64_t d);
+  void fill(const Tensor& tensor, uint8_t value) const {
+    device_.fill(tensor.view().raw(), value, tensor.bytes());
+  }
+  [[nodiscard]] Tensor on_host(const Tensor& tensor) const {
+    return device_.host_accessible() ? tensor : clone_to(tensor, host(), "k-means");
+  }
 
   /// Labels of these centers, the sums of what they label, and if `measured` distances. They matter for the
   /// last centers and for empty clusters alone, and without them an assignment is faster.
@@ -175,9 +193,7 @@ class Lloyd {
   /// Distances of these centers, if their assignment did not measure them.
   void measure(const Tensor& centers);
   /// Moves points (rows of `part`, the first one point `begin`) whose labels were `before` from sum to sum.
-  void exchange(const ConstTensorView& part, int64_t begin, const std::vector<int64_t>& before);
-  void add(const ConstTensorView& part, const ConstTensorView& weights, const ClusterMembers& clusters,
-           bool subtract);
+  void exchange(const ConstTensorView& part, int64_t begin, const Tensor& before);
   [[nodiscard]] KnnGallery gallery_of(const Tensor& centers) const {
     return KnnGallery(device_, device_.host_accessible() ? centers : clone_to(centers, device_, "centers"));
   }
@@ -187,8 +203,11 @@ class Lloyd {
   }
   /// Gives points to empty clusters; returns to how many.
   int64_t reseed_empty(const Tensor& centers);
-  void relabel(int64_t point, int64_t label);
+  void relabel(int64_t point, int64_t from, int64_t to);
   [[nodiscard]] std::vector<double> cluster_weights() const;
+  [[nodiscard]] TensorView labels_of(const ConstTensorView& part, int64_t begin) const {
+    return labels_.view().rows(begin, begin + part.shape()[0]);
+  }
   /// The next centers.
   [[nodiscard]] Tensor update(const Tensor& centers) const;
   [[nodiscard]] double inertia() const;
@@ -197,10 +216,10 @@ class Lloyd {
   PointReader& points_;
   const KmeansOptions& options_;
   Progress* progress_;
-  Tensor labels_;
+  Tensor labels_;  ///< on the device, as are the cluster sizes (of points of positive weight) and sums
   std::vector<double> distances_;
   KmeansBounds bounds_;
-  std::vector<int64_t> counts_;  ///< per cluster, of points of positive weight
+  Tensor counts_;
   Tensor grid_;
   Tensor sums_;
   bool measured_ = false;
@@ -214,24 +233,17 @@ Tensor Lloyd::grid_of(PointReader& points, Progress* progress) {
   return kmeans_grid(points.survey(progress), largest_weight, points.n());
 }
 
-Tensor Lloyd::zeros(int64_t k, int64_t d) {
-  Tensor zeros(host(), DType::kF64, {2, k, d}, "cluster sums");
-  std::fill_n(zeros.data<double>(), zeros.numel(), 0.0);
-  return zeros;
-}
-
 void Lloyd::assign(const Tensor& centers, bool measured) {
   const KnnGallery gallery = gallery_of(centers);
   const std::unique_ptr<const KnnNearestSearch> search = bounded_search(gallery);
   const int64_t n = points_.n();
-  std::vector<int64_t> before;
   points_.for_each_part(options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t end) {
-    int64_t* const labels = labels_.data<int64_t>();
-    before.assign(labels + begin, labels + end);
+    const TensorView labels = labels_of(part, begin);
+    const Tensor before = clone_to(labels, device_, "labels before");
     if (search != nullptr) {
       assign_bounded(*search, part, begin, measured);
     } else {
-      points_.nearest(part, gallery, labels + begin, measured ? distances_.data() + begin : nullptr);
+      points_.nearest(part, gallery, labels, measured ? distances_.data() + begin : nullptr);
     }
     exchange(part, begin, before);
     report_progress(progress_, "k-means", passes_ * n + end, (options_.iterations + 1) * n);
@@ -242,7 +254,7 @@ void Lloyd::assign(const Tensor& centers, bool measured) {
 
 void Lloyd::assign_bounded(const KnnNearestSearch& search, const ConstTensorView& part, int64_t begin,
                            bool measured) {
-  int64_t* const labels = labels_.data<int64_t>() + begin;
+  auto* const labels = labels_of(part, begin).data<int64_t>();
   search.search({.queries = part,
                  .rows = bounds_.open(begin, begin + part.shape()[0], labels),
                  .indices = labels,
@@ -256,10 +268,10 @@ void Lloyd::measure(const Tensor& centers) {
   const KnnGallery gallery = gallery_of(centers);
   const std::unique_ptr<const KnnNearestSearch> search = bounded_search(gallery);
   points_.for_each_part(options_.k, [&](const ConstTensorView& part, int64_t begin, int64_t) {
-    int64_t* const labels = labels_.data<int64_t>() + begin;
+    const TensorView labels = labels_of(part, begin);
     double* const distances = distances_.data() + begin;
     if (search != nullptr) {
-      search->measure(part, labels, distances);
+      search->measure(part, labels.data<int64_t>(), distances);
     } else {
       points_.nearest(part, gallery, labels, distances);
     }
@@ -268,64 +280,47 @@ void Lloyd::measure(const Tensor& centers) {
   measured_ = true;
 }
 
-void Lloyd::exchange(const ConstTensorView& part, int64_t begin, const std::vector<int64_t>& before) {
-  const int64_t* const labels = labels_.data<int64_t>() + begin;
-  std::vector<int64_t> leaving;
-  std::vector<int64_t> left;
-  std::vector<int64_t> coming;
-  std::vector<int64_t> joined;
-  for (size_t i = 0; i < before.size(); ++i) {
-    if (labels[i] == before[i]) continue;
-    const auto row = static_cast<int64_t>(i);
-    const int64_t heavy = points_.weight(begin + row) > 0 ? 1 : 0;
-    if (before[i] != kNone) {
-      leaving.push_back(row);
-      left.push_back(before[i]);
-      counts_[static_cast<size_t>(before[i])] -= heavy;
-    }
-    coming.push_back(row);
-    joined.push_back(labels[i]);
-    counts_[static_cast<size_t>(labels[i])] += heavy;
-  }
-  if (coming.empty()) return;
+void Lloyd::exchange(const ConstTensorView& part, int64_t begin, const Tensor& before) {
   Tensor weights;
   ConstTensorView view = points_.weights();
   if (view.present()) {
     view = view.rows(begin, begin + part.shape()[0]);
     if (!device_.host_accessible()) view = weights = clone_to(view, device_, "weights");
   }
-  add(part, view, ClusterMembers(leaving, left, options_.k), true);
-  add(part, view, ClusterMembers(coming, joined, options_.k), false);
-}
-
-void Lloyd::add(const ConstTensorView& part, const ConstTensorView& weights, const ClusterMembers& clusters,
-                bool subtract) {
-  kmeans_accumulate_exact(device_,
-                          {part, weights, clusters.members, clusters.offsets, grid_, subtract, sums_});
+  kmeans_exchange(device_, {part, view, before, labels_of(part, begin), grid_, sums_, counts_});
 }
 
 std::vector<double> Lloyd::cluster_weights() const {
-  std::vector<double> weights(counts_.begin(), counts_.end());
+  const Tensor counts = on_host(counts_);
+  std::vector<double> weights(counts.data<int64_t>(), counts.data<int64_t>() + options_.k);
   if (!points_.weights().present()) return weights;
   std::fill(weights.begin(), weights.end(), 0.0);
-  const int64_t* labels = labels_.data<int64_t>();
-  for (int64_t i = 0; i < points_.n(); ++i) weights[static_cast<size_t>(labels[i])] += points_.weight(i);
+  const Tensor labels = on_host(labels_);
+  for (int64_t i = 0; i < points_.n(); ++i)
+    weights[static_cast<size_t>(labels.data<int64_t>()[i])] += points_.weight(i);
   return weights;
 }
 
-void Lloyd::relabel(int64_t point, int64_t label) {
-  int64_t& now = labels_.data<int64_t>()[point];
-  const std::vector<int64_t> before = {now};
-  now = label;
-  const Tensor row = points_.point(point);
-  exchange(device_.host_accessible() ? row : clone_to(row, device_, "point"), point, before);
+void Lloyd::relabel(int64_t point, int64_t from, int64_t to) {
+  const auto label = [](int64_t value) {
+    Tensor one(host(), DType::kI64, {1}, "label");
+    *one.data<int64_t>() = value;
+    return one;
+  };
+  copy(label(to), labels_.view().rows(point, point + 1));
+  const Tensor row = clone_to(points_.point(point), device_, "point");
+  exchange(row, point, clone_to(label(from), device_, "label before"));
   bounds_.forget(point);
 }
 
 int64_t Lloyd::reseed_empty(const Tensor& centers) {
-  if (std::find(counts_.begin(), counts_.end(), 0) == counts_.end()) return 0;
+  const Tensor sizes = clone_to(counts_, host(), "cluster sizes");
+  int64_t* const counts = sizes.data<int64_t>();
+  if (std::find(counts, counts + options_.k, 0) == counts + options_.k) return 0;
   measure(centers);
 
+  const Tensor there = on_host(labels_);
+  const int64_t* const labels = there.data<int64_t>();
   std::vector<int64_t> farthest;
   for (int64_t i = 0; i < points_.n(); ++i) {
     if (points_.weight(i) > 0 && distances_[static_cast<size_t>(i)] > 0) farthest.push_back(i);
@@ -338,13 +333,16 @@ int64_t Lloyd::reseed_empty(const Tensor& centers) {
   std::make_heap(farthest.begin(), farthest.end(), nearer);
   int64_t reseeded = 0;
   for (int64_t j = 0; j < options_.k; ++j) {
-    if (counts_[static_cast<size_t>(j)] > 0) continue;
+    if (counts[j] > 0) continue;
     while (!farthest.empty()) {
       std::pop_heap(farthest.begin(), farthest.end(), nearer);
-      const int64_t point = farthest.back();
+      const int64_t point = farthest.back();  // once: its label is the one it had
       farthest.pop_back();
-      if (counts_[static_cast<size_t>(labels_.data<int64_t>()[point])] <= 1) continue;
-      relabel(point, j);
+      const int64_t from = labels[point];
+      if (counts[from] <= 1) continue;
+      relabel(point, from, j);
+      --counts[from];
+      ++counts[j];
       ++reseeded;
       break;
     }
@@ -354,7 +352,7 @@ int64_t Lloyd::reseed_empty(const Tensor& centers) {
 
 Tensor Lloyd::update(const Tensor& centers) const {
   const std::vector<double> weights = cluster_weights();
-  const Tensor sums = device_.host_accessible() ? sums_ : clone_to(sums_, host(), "cluster sums");
+  const Tensor sums = on_host(sums_);
   Tensor next = clone_to(centers, host(), "centers");
   const int64_t d = points_.d();
   const double* const coarse = sums.data<double>();
@@ -392,7 +390,7 @@ KmeansResult Lloyd::run(Tensor centers) {
   }
   measure(centers);
   result.centers = std::move(centers);
-  result.labels = labels_;
+  result.labels = on_host(labels_);
   result.inertia = inertia();
   return result;
 }

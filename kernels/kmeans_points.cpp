@@ -120,28 +120,25 @@ ConstTensorView PointReader::read_weights(int64_t begin, int64_t end, Tensor& ow
   return part;
 }
 
-void PointReader::nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels,
+void PointReader::nearest(const ConstTensorView& part, const KnnGallery& gallery, const TensorView& labels,
                           double* distances) {
   const Shape shape{part.shape()[0], 1};
-  const TensorView host_indices(labels, DType::kI64, shape, host());
   const TensorView host_distances =
       distances == nullptr ? TensorView() : TensorView(distances, DType::kF64, shape, host());
-  if (device_.host_accessible()) {
-    knn_gallery_search(
-        device_,
-        {.queries = part, .gallery = &gallery, .k = 1, .distances = host_distances, .indices = host_indices});
-    return;
-  }
-  Tensor d;
-  if (distances != nullptr) d = Tensor(device_, DType::kF64, shape, "knn distances");
-  const Tensor i(device_, DType::kI64, shape, "knn indices");
+  const bool reachable = device_.host_accessible();
+  Tensor far_labels;
+  if (!reachable && &labels.device() != &device_)
+    far_labels = Tensor(device_, DType::kI64, shape, "knn indices");
+  Tensor far_distances;
+  if (!reachable && distances != nullptr)
+    far_distances = Tensor(device_, DType::kF64, shape, "knn distances");
   knn_gallery_search(device_, {.queries = part,
                                .gallery = &gallery,
                                .k = 1,
-                               .distances = d.present() ? d.view() : TensorView(),
-                               .indices = i});
-  if (d.present()) copy(d, host_distances);
-  copy(i, host_indices);
+                               .distances = far_distances.present() ? far_distances.view() : host_distances,
+                               .indices = far_labels.present() ? far_labels.view() : labels.reshaped(shape)});
+  if (far_distances.present()) copy(far_distances, host_distances);
+  if (far_labels.present()) copy(far_labels, labels.reshaped(shape));
 }
 
 }  // namespace panda::kernels

@@ -48,8 +48,13 @@ class PointReader {
   /// Weights [begin, end), checked: f32 on the host; absent if points have none. `owner` keeps them.
   [[nodiscard]] ConstTensorView read_weights(int64_t begin, int64_t end, Tensor& owner) const;
 
-  /// Index and distance of each row's nearest gallery vector, to host memory. Null distances: not wanted.
-  void nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels, double* distances);
+  /// Index and distance of each row's nearest gallery vector. labels: i64, on the host or on the device ·
+  /// distances: on the host; null: not wanted.
+  void nearest(const ConstTensorView& part, const KnnGallery& gallery, const TensorView& labels,
+               double* distances);
+  void nearest(const ConstTensorView& part, const KnnGallery& gallery, int64_t* labels, double* distances) {
+    nearest(part, gallery, TensorView(labels, DType::kI64, {part.shape()[0]}, host()), distances);
+  }
 
  private:
   /// One behind the last point of the piece in which point i lies.
@@ -66,7 +71,7 @@ class PointReader {
   int64_t checked_ = 0;
 };
 
-/// A counting sort of points by their labels: kmeans_accumulate's members and offsets.
+/// A counting sort of points by their labels: members and offsets as in kmeans_accumulate.
 struct ClusterMembers {
   std::vector<int64_t> members;
   std::vector<int64_t> offsets;

@@ -1,13 +1,16 @@
-// kmeans_accumulate and kmeans_accumulate_exact (kernels/kmeans.h): the sums of the points of each cluster.
+// kmeans_accumulate and kmeans_exchange (kernels/kmeans.h): the sums of the points of each cluster.
 //
-// WHAT    points f32 n,d -> sums f64 k,d (exact: coarse and fine ones) over members of each cluster
-// READS   each member's row once, coalesced along d; its number and weight by every thread of a row · WRITES
-//         the sums, read once before (exact: once for each cluster of a segment)
-// FLOPS   an f64 multiply-add an element
-// LAUNCH  one thread a component of a sum, in the order of memory; no atomics: a sum is one chain.
-//         Exact: one thread a component of a segment of members; sums that do not round are added up by
-//         atomics, in any order
-// LIMITS  a chain is as long as its cluster: few large clusters of small d leave most of a GPU idle
+// WHAT    points f32 n,d -> sums f64 k,d over members of each cluster, or f64 2,k,d of what changes its
+// cluster READS   accumulate: each member's row once, coalesced along d; its number and weight by every
+// thread of a
+//         row; the sums once. exchange: both labels of each point; of those that change the row and the grid
+// WRITES  accumulate: the sums. exchange: by atomics, up to four f64 an element that changes
+// FLOPS   accumulate: an f64 multiply-add an element. exchange: 7 f64 an element that changes
+// LAUNCH  accumulate: one thread a component of a sum, in the order of memory; no atomics: a sum is one
+// chain.
+//         exchange: a block 64 points; sums that do not round are added to in any order
+// LIMITS  accumulate: the chain is as long as the cluster: few large clusters of small d leave most of a GPU
+//         idle
 // SOURCE  kernels/kmeans.h
 #include "kernels/kmeans.h"
 
@@ -35,52 +38,45 @@ __global__ void __launch_bounds__(kBlockThreads)
   sums[cluster * d + column] = sum;
 }
 
-/// Members that one thread adds up.
-constexpr int64_t kSegment = 64;
-
-/// The cluster of a place among the members: the last one that begins there or before.
-__device__ int64_t cluster_of(const int64_t* offsets, int64_t k, int64_t place) {
-  int64_t low = 0;
-  int64_t high = k;
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    if (offsets[middle] <= place) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
+/// Points of a block, few of which change their cluster.
+constexpr int kExchangePoints = 64;
 
 __global__ void __launch_bounds__(kBlockThreads)
-    accumulate_columns_exact(const float* __restrict__ points, const float* __restrict__ weights,
-                             const int64_t* __restrict__ members, const int64_t* __restrict__ offsets,
-                             int64_t member_count, const double* __restrict__ grid, double sign,
-                             double* __restrict__ sums, int64_t k, int64_t d) {
-  int64_t column;
-  const int64_t begin = divide(thread_index(), d, column) * kSegment;
-  if (begin >= member_count) return;
-  const int64_t end = begin + kSegment < member_count ? begin + kSegment : member_count;
-  int64_t cluster = cluster_of(offsets, k, begin);
-  const double coarse_grid = grid[column];
-  const double fine_grid = grid[d + column];
-  for (int64_t place = begin; place < end; ++cluster) {
-    double coarse_sum = 0;
-    double fine_sum = 0;
-    const int64_t stop = offsets[cluster + 1] < end ? offsets[cluster + 1] : end;
-    if (place == stop) continue;
-    for (; place < stop; ++place) {
-      const int64_t point = members[place];
-      const double factor = weights == nullptr ? sign : sign * static_cast<double>(weights[point]);
-      // Exact, so it does not matter whether the compiler contracts the sum after it.
-      const double v = factor * static_cast<double>(points[point * d + column]);
-      const double coarse = (v + coarse_grid) - coarse_grid;
-      coarse_sum += coarse;
-      fine_sum += ((v - coarse) + fine_grid) - fine_grid;
+    exchange(const float* __restrict__ points, const float* __restrict__ weights,
+             const int64_t* __restrict__ before, const int64_t* __restrict__ after,
+             const double* __restrict__ grid, double* __restrict__ sums,
+             unsigned long long* __restrict__ counts, int64_t n, int64_t k, int64_t d) {
+  PANDA_SHARED(int64_t, changed, [kExchangePoints]);
+  PANDA_SHARED(unsigned, changed_count, [1]);
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread == 0) *changed_count = 0;
+  __syncthreads();  // the count is zero before it is added to
+  const int64_t mine = int64_t{blockIdx.x} * kExchangePoints + thread;
+  if (thread < kExchangePoints && mine < n && before[mine] != after[mine]) {
+    changed[atomicAdd(changed_count, 1U)] = mine;  // sums do not round: the order decides nothing
+    if (weights == nullptr || weights[mine] > 0) {
+      if (before[mine] >= 0) atomicAdd(&counts[before[mine]], ~0ULL);  // one less
+      atomicAdd(&counts[after[mine]], 1ULL);
     }
-    atomicAdd(&sums[cluster * d + column], coarse_sum);
-    atomicAdd(&sums[(k + cluster) * d + column], fine_sum);
+  }
+  __syncthreads();  // all changed points are there before they are read
+  const int64_t elements = *changed_count * d;
+  for (int64_t i = thread; i < elements; i += kBlockThreads) {
+    int64_t column;
+    const int64_t point = changed[divide(i, d, column)];
+    const double factor = weights == nullptr ? 1.0 : static_cast<double>(weights[point]);
+    // Exact, so it does not matter whether the compiler contracts the sum after it.
+    const double v = factor * static_cast<double>(points[point * d + column]);
+    const double coarse = (v + grid[column]) - grid[column];
+    const double fine = ((v - coarse) + grid[d + column]) - grid[d + column];
+    const int64_t from = before[point];
+    const int64_t to = after[point];
+    if (from >= 0) {
+      atomicAdd(&sums[from * d + column], -coarse);
+      atomicAdd(&sums[(k + from) * d + column], -fine);
+    }
+    atomicAdd(&sums[to * d + column], coarse);
+    atomicAdd(&sums[(k + to) * d + column], fine);
   }
 }
 
@@ -110,17 +106,16 @@ void kmeans_accumulate(Device& base, const KmeansAccumulateArgs& args) {
                members.data(), offsets.data(), args.sums.data<double>(), k, d);
 }
 
-void kmeans_accumulate_exact(Device& base, const KmeansAccumulateExactArgs& args) {
+void kmeans_exchange(Device& base, const KmeansExchangeArgs& args) {
   GpuDevice& device = gpu_device(base);
+  const int64_t n = args.points.shape()[0];
   const int64_t k = args.sums.shape()[1];
   const int64_t d = args.sums.shape()[2];
-  const DeviceList members(device, args.members);
-  const DeviceList offsets(device, args.offsets);
-  const auto count = static_cast<int64_t>(args.members.size());
-  PANDA_LAUNCH(accumulate_columns_exact, grid_for(checked_mul(ceil_div(count, kSegment), d), kBlockThreads),
-               dim3(kBlockThreads), 0, device, args.points.data<float>(),
-               args.weights.present() ? args.weights.data<float>() : nullptr, members.data(), offsets.data(),
-               count, args.grid.data<double>(), args.subtract ? -1.0 : 1.0, args.sums.data<double>(), k, d);
+  PANDA_LAUNCH(exchange, grid_for(n, kExchangePoints), dim3(kBlockThreads), 0, device,
+               args.points.data<float>(), args.weights.present() ? args.weights.data<float>() : nullptr,
+               args.before.data<int64_t>(), args.after.data<int64_t>(), args.grid.data<double>(),
+               args.sums.data<double>(), reinterpret_cast<unsigned long long*>(args.counts.data<int64_t>()),
+               n, k, d);
 }
 
 }  // namespace panda::kernels::PANDA_TARGET

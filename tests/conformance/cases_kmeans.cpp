@@ -69,91 +69,113 @@ std::vector<float> column_sizes(const Tensor& points) {
   return sizes;
 }
 
+struct ExchangeCase {
+  int64_t n, d, k;
+  bool weighted = false;
+};
+
+Tensor i64_tensor(const std::vector<int64_t>& values) {
+  return Tensor::from({static_cast<int64_t>(values.size())}, values.data());
+}
+
 /// Points of all sizes: coarse parts alone would not do.
-void run_accumulate_exact(const Subject& s, const KmeansCase& one, Alignment alignment) {
-  const Members drawn = draw_members(one);
+void run_exchange(const Subject& s, const ExchangeCase& one, Alignment alignment) {
   const Tensor points = make_tensor({one.n, one.d}, 141);
   for (int64_t i = 0; i < points.numel(); ++i)
     points.data<float>()[i] = std::ldexp(points.data<float>()[i], -static_cast<int>(i % 31));
   const Tensor weights = make_tensor({one.n}, 142, Values::kPositive);
-  const float* const first = weights.data<float>();
+  float* const first = weights.data<float>();
+  for (int64_t i = 3; i < one.n; i += 5) first[i] = 0;
   const double heaviest = one.weighted && one.n > 0 ? *std::max_element(first, first + one.n) : 1.0;
   const Tensor grid = kernels::kmeans_grid(column_sizes(points), heaviest, one.n);
   const Tensor expected(host(), DType::kF64, {2, one.k, one.d}, "sums");
-  // With no members, what is there stays.
-  std::fill_n(expected.data<double>(), expected.numel(), drawn.members.empty() ? 1.0 : 0.0);
+  // With no points, what is there stays.
+  const int64_t there = one.n == 0 ? 1 : 0;
+  std::fill_n(expected.data<double>(), expected.numel(), static_cast<double>(there));
+  const Tensor expected_counts = i64_tensor(std::vector<int64_t>(static_cast<size_t>(one.k), there));
   const GuardedTensor sums = output(s, expected.shape(), Layout::kDense, Alignment::kAligned, DType::kF64);
+  const GuardedTensor counts = output(s, {one.k}, Layout::kDense, Alignment::kAligned, DType::kI64);
   copy(expected, sums.view());
+  copy(expected_counts, counts.view());
   const GuardedTensor placed_points = place(s, points, Layout::kDense, alignment);
   const GuardedTensor placed_weights = place(s, weights, Layout::kDense, alignment);
   const Tensor placed_grid = clone_to(grid, s.device, "grid");
-  const auto call = [&](const Members& of, bool subtract) {
-    kernels::kmeans_accumulate_exact(s.oracle, {points, one.weighted ? weights.view() : ConstTensorView(),
-                                                of.members, of.offsets, grid, subtract, expected});
-    kernels::kmeans_accumulate_exact(
-        s.device, {placed_points.view(), one.weighted ? placed_weights.view() : ConstTensorView(), of.members,
-                   of.offsets, placed_grid, subtract, sums.view()});
+
+  Random random(7);
+  std::vector<int64_t> labels(static_cast<size_t>(one.n), -1);
+  const auto exchange = [&](const std::vector<int64_t>& next) {
+    const Tensor before = i64_tensor(labels);
+    const Tensor after = i64_tensor(next);
+    kernels::kmeans_exchange(s.oracle, {points, one.weighted ? weights.view() : ConstTensorView(), before,
+                                        after, grid, expected, expected_counts});
+    kernels::kmeans_exchange(
+        s.device, {placed_points.view(), one.weighted ? placed_weights.view() : ConstTensorView(),
+                   clone_to(before, s.device, "before"), clone_to(after, s.device, "after"), placed_grid,
+                   sums.view(), counts.view()});
+    labels = next;
+    expect_matches(sums, expected, 0.0);
+    expect_matches(counts, expected_counts, 0.0);
   };
-  call(drawn, false);
-  expect_matches(sums, expected, 0.0);
-  if (drawn.members.empty()) return;
-  // The first cluster that is not empty leaves in the opposite order, and nothing is left of it.
-  Members leaving;
-  leaving.offsets.assign(drawn.offsets.size(), 0);
-  size_t j = 0;
-  while (drawn.offsets[j + 1] == 0) ++j;
-  leaving.members.assign(drawn.members.rend() - drawn.offsets[j + 1], drawn.members.rend());
-  std::fill(leaving.offsets.begin() + static_cast<int64_t>(j) + 1, leaving.offsets.end(),
-            drawn.offsets[j + 1]);
-  call(leaving, true);
-  if (leaving.members.size() < drawn.members.size()) expect_matches(sums, expected, 0.0);
+  std::vector<int64_t> next(labels.size());
+  for (int64_t& label : next) label = random.next_below(one.k);
+  exchange(next);
+  for (int64_t& label : next) label = random.next_below(4) == 0 ? random.next_below(one.k) : label;
+  exchange(next);
+  if (one.n == 0 || one.k == 1) return;
+  // Of a cluster that all leave nothing is left.
+  for (int64_t& label : next) label = std::max<int64_t>(label, 1);
+  exchange(next);
   const Tensor left = clone_to(sums.view(), host());
-  for (int64_t i = 0; i < 2 * one.d; ++i) {
-    const int64_t row = static_cast<int64_t>(j) + i / one.d * one.k;
-    EXPECT_EQ(left.data<double>()[row * one.d + i % one.d], 0.0);
-  }
+  for (int64_t i = 0; i < 2 * one.d; ++i)
+    EXPECT_EQ(left.data<double>()[i / one.d * one.k * one.d + i % one.d], 0.0);
 }
 
-const RegisterCases kmeans_exact_cases([](std::vector<Case>& cases) {
-  const auto add = [&](CaseKind kind, const KmeansCase& one, Alignment alignment = Alignment::kAligned) {
-    cases.push_back({"kmeans_accumulate_exact", kind,
-                     text("n", one.n, "_d", one.d, "_k", one.k, one.weighted ? "_weighted" : "",
-                          one.members >= 0 ? text("_members", one.members) : ""),
-                     [=](const Subject& s) { run_accumulate_exact(s, one, alignment); }});
+const RegisterCases kmeans_exchange_cases([](std::vector<Case>& cases) {
+  const auto add = [&](CaseKind kind, const ExchangeCase& one, Alignment alignment = Alignment::kAligned) {
+    cases.push_back({"kmeans_exchange", kind,
+                     text("n", one.n, "_d", one.d, "_k", one.k, one.weighted ? "_weighted" : ""),
+                     [=](const Subject& s) { run_exchange(s, one, alignment); }});
   };
   for (const int64_t d : {1, 2, 15, 16, 17, 31, 33, 127, 511, 512, 513}) add(CaseKind::kSweep, {67, d, 5});
   for (const int64_t k : {1, 7, 8, 9, 33}) add(CaseKind::kSweep, {200, 24, k, true});
-  for (const int64_t n : {1, 2, 64, 65, 128, 1031}) add(CaseKind::kSweep, {n, 19, 3, true});
-  add(CaseKind::kSweep, {300, 20, 6, true, 40});
+  for (const int64_t n : {1, 2, 63, 64, 65, 1031}) add(CaseKind::kSweep, {n, 19, 3, true});
   add(CaseKind::kMisaligned, {97, 37, 4, true}, Alignment::kMisaligned);
-  cases.push_back(
-      {"kmeans_accumulate_exact", CaseKind::kEmpty, "no_members_no_components", [](const Subject& s) {
-         run_accumulate_exact(s, {10, 4, 3, false, 0}, Alignment::kAligned);
-         run_accumulate_exact(s, {10, 0, 3}, Alignment::kAligned);
-       }});
-  cases.push_back(
-      {"kmeans_accumulate_exact", CaseKind::kError, "shapes_and_members", [](const Subject& s) {
-         const GuardedTensor points = place(s, make_tensor({4, 3}, 1));
-         const auto sums = [&](const Shape& shape) {
-           return output(s, shape, Layout::kDense, Alignment::kAligned, DType::kF64);
-         };
-         const auto call = [&](const std::vector<int64_t>& members, const Shape& grid, const Shape& shape) {
-           const GuardedTensor of_grid = sums(grid);
-           const GuardedTensor of_sums = sums(shape);
-           const std::vector<int64_t> offsets = {0, 1, 1};
-           kernels::kmeans_accumulate_exact(
-               s.device, {points.view(), {}, members, offsets, of_grid.view(), false, of_sums.view()});
-         };
-         expect_error<InvalidArgument>("kmeans_accumulate_exact: sums is f64 1x2x3, expected 2x2x3", [&] {
-           call({0}, {2, 3}, {1, 2, 3});
-         });
-         expect_error<InvalidArgument>("kmeans_accumulate_exact: grid is f64 1x3, expected 2x3", [&] {
-           call({0}, {1, 3}, {2, 2, 3});
-         });
-         expect_error<InvalidArgument>("kmeans_accumulate_exact: member 4, expected 0 <= member < 4", [&] {
-           call({4}, {2, 3}, {2, 2, 3});
-         });
-       }});
+  cases.push_back({"kmeans_exchange", CaseKind::kEmpty, "no_points_no_components", [](const Subject& s) {
+                     run_exchange(s, {0, 4, 3}, Alignment::kAligned);
+                     run_exchange(s, {10, 0, 3}, Alignment::kAligned);
+                   }});
+  cases.push_back({"kmeans_exchange", CaseKind::kError, "shapes", [](const Subject& s) {
+                     const GuardedTensor points = place(s, make_tensor({4, 3}, 1));
+                     const auto call = [&](int64_t labels, const Shape& grid, const Shape& sums) {
+                       const auto there = [&](const Shape& shape, DType dtype) {
+                         return output(s, shape, Layout::kDense, Alignment::kAligned, dtype);
+                       };
+                       const GuardedTensor before = there({labels}, DType::kI64);
+                       const GuardedTensor after = there({4}, DType::kI64);
+                       const GuardedTensor of_grid = there(grid, DType::kF64);
+                       const GuardedTensor of_sums = there(sums, DType::kF64);
+                       const GuardedTensor counts = there({2}, DType::kI64);
+                       kernels::kmeans_exchange(s.device, {points.view(),
+                                                           {},
+                                                           before.view(),
+                                                           after.view(),
+                                                           of_grid.view(),
+                                                           of_sums.view(),
+                                                           counts.view()});
+                     };
+                     expect_error<InvalidArgument>("kmeans_exchange: before is i64 3, expected 4", [&] {
+                       call(3, {2, 3}, {2, 2, 3});
+                     });
+                     expect_error<InvalidArgument>("kmeans_exchange: grid is f64 1x3, expected 2x3", [&] {
+                       call(4, {1, 3}, {2, 2, 3});
+                     });
+                     expect_error<InvalidArgument>("kmeans_exchange: sums is f64 1x2x3, expected 2x2x3", [&] {
+                       call(4, {2, 3}, {1, 2, 3});
+                     });
+                     expect_error<InvalidArgument>("kmeans_exchange: counts is i64 2, expected 3", [&] {
+                       call(4, {2, 3}, {2, 3, 3});
+                     });
+                   }});
 });
 
 const RegisterCases kmeans_cases([](std::vector<Case>& cases) {

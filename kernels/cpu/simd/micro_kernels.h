@@ -122,7 +122,7 @@ struct AddRowsArgs {
   double* sums;
 };
 
-/// As AddRowsArgs, by kmeans_accumulate_exact's rule: coarse parts to `sums`, fine ones to `fine_sums`.
+/// As AddRowsArgs, by kmeans_exchange's rule: coarse parts to `sums`, fine ones to `fine_sums`.
 struct AddRowsExactArgs {
   const float* x;
   int64_t stride;

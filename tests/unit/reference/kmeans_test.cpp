@@ -249,12 +249,21 @@ TEST(KmeansGrid, SumsAreThoseOfIntegersInAnyOrder) {
   const std::unique_ptr<Device> device = make_device({"cpu", 1, ""});
   const std::vector<float> largest = {std::ldexp(1.0F, 23 + 25 - 20)};
   const Tensor grid = kmeans_grid(largest, 1, n);
-  const std::vector<int64_t> offsets = {0, n};
   for (const uint64_t seed : {1, 2, 3}) {
-    const std::vector<int64_t> members = Random(seed).permutation(n);
+    const std::vector<int64_t> order = Random(seed).permutation(n);
+    const Tensor mixed(host(), DType::kF32, {n, 1}, "points");
+    for (int64_t i = 0; i < n; ++i)
+      mixed.data<float>()[i] = points.data<float>()[order[static_cast<size_t>(i)]];
+    const Tensor before(host(), DType::kI64, {n}, "before");
+    const Tensor after(host(), DType::kI64, {n}, "after");
+    std::fill_n(before.data<int64_t>(), n, int64_t{-1});
+    std::fill_n(after.data<int64_t>(), n, int64_t{0});
     const Tensor sums(host(), DType::kF64, {2, 1, 1}, "sums");
+    const Tensor counts(host(), DType::kI64, {1}, "counts");
     sums.data<double>()[0] = sums.data<double>()[1] = 0;
-    kmeans_accumulate_exact(*device, {points, {}, members, offsets, grid, false, sums});
+    counts.data<int64_t>()[0] = 0;
+    kmeans_exchange(*device, {mixed, {}, before, after, grid, sums, counts});
+    EXPECT_EQ(counts.data<int64_t>()[0], n);
     const double coarse = std::ldexp(sums.data<double>()[0], 20);
     const double fine = std::ldexp(sums.data<double>()[1], 20);
     EXPECT_EQ(static_cast<int64_t>(coarse) + static_cast<int64_t>(fine), expected);
