@@ -114,7 +114,7 @@ void knn_gallery_search(Device& base, const KnnGallerySearchArgs& args) {
       search(device, index,
              {"knn_gallery_search", args.queries, gallery.rows(), gallery.metric(), index.norms(), args.k,
               args.distances.present() ? args.distances : unwanted.view(), args.indices,
-              args.options.workspace_bytes});
+              args.options.workspace_bytes, args.distances.present()});
   if (args.statistics != nullptr) *args.statistics = statistics;
 }
 

@@ -9,6 +9,7 @@
 //            Samples are nested, so that each keeps k pairs at least. The matrix of products is never
 //            written. For k = 1 the first sample gives no lists, but its best row (find_nearest).
 //         3. measure_hits: of the last list's pairs those that the last tau leaves, by D, and the first k.
+//            If no distances are asked for, k = 1 and one pair is left, it is the answer (settle_single).
 //         Thresholds and measuring are in knn_hits.cu. A query with more hits than its list holds keeps the
 //         tau it has; in the last pass it is given up, and goes to knn_exact_search. Lists are filled in any
 //         order, but what they hold is fixed.
@@ -209,6 +210,10 @@ int64_t list_capacity(int64_t k) {
   return round_up(static_cast<int64_t>(static_cast<double>(kGrowth) * expected), 64);
 }
 
+/// A list's length where the first sample is the gallery, k = 1: what is as near as the nearest row, within
+/// the bounds. Short lists are of more queries at a time.
+constexpr int64_t kNearestCapacity = 64;
+
 class FilteredSearch {
  public:
   FilteredSearch(GpuDevice& device, const GpuKnnIndex& index, const KnnProblem& problem, KnnTiles tiles,
@@ -221,7 +226,10 @@ class FilteredSearch {
         capacity_(list_capacity(problem.k)),
         steps_(sample_steps(index.tiles(), capacity_)),
         cosine_(problem.metric == KnnMetric::kCosine),
-        one_(problem.k == 1) {}
+        one_(problem.k == 1),
+        settles_(one_ && !problem.distances_wanted) {
+    if (one_ && steps_.size() == 1) capacity_ = kNearestCapacity;
+  }
 
   KnnStatistics run() {
     const int64_t nq = problem_.queries.shape()[0];
@@ -230,7 +238,7 @@ class FilteredSearch {
     const int64_t query_bytes = index_.blocks() * kKnnBlockDepth * 2 +
                                 static_cast<int64_t>(sizeof(KnnQueryBounds)) + 8 + 8 +
                                 capacity_ * static_cast<int64_t>(sizeof(KnnHit)) + 4 + 4 + (one_ ? 8 : 0) +
-                                row_bytes + problem_.k * 16;
+                                (settles_ ? 4 : 0) + row_bytes + problem_.k * 16;
     const int64_t grid_limit = INT32_MAX / index_.tiles() * 64;
     const int64_t chunk = std::min({nq, problem_.workspace_bytes / 4 * 3 / query_bytes, grid_limit});
     statistics_.filter = index_.filter();
@@ -258,6 +266,7 @@ class FilteredSearch {
     hits_ = take(chunk, static_cast<size_t>(capacity_) * sizeof(KnnHit));
     counts_ = take(chunk, sizeof(unsigned));
     nearest_ = take(one_ ? chunk : 0, sizeof(unsigned long long));
+    open_ = take(settles_ ? chunk : 0, sizeof(uint32_t));
     given_up_ = take(chunk, sizeof(uint32_t));
     totals_ = take(1, sizeof(KnnTotals));
   }
@@ -352,20 +361,32 @@ class FilteredSearch {
   void finish(const ConstTensorView& queries, int64_t first, const KnnHitLists& lists) {
     const int64_t at = first * problem_.k;
     const bool f64 = problem_.distances.dtype() == DType::kF64;
-    knn_measure_hits(device_, problem_.metric,
-                     {.lists = lists,
-                      .queries = vectors_of(queries),
-                      .gallery = vectors_of(problem_.gallery),
-                      .query_norms = static_cast<const double*>(norms_->data()),
-                      .row_norms = problem_.row_norms,
-                      .d = index_.d(),
-                      .distances_f32 = f64 ? nullptr : problem_.distances.data<float>() + at,
-                      .distances_f64 = f64 ? problem_.distances.data<double>() + at : nullptr,
-                      .indices = problem_.indices.data<int64_t>() + at,
-                      .totals = static_cast<KnnTotals*>(totals_->data()),
-                      .given_up = static_cast<uint32_t*>(given_up_->data())});
+    KnnMeasureArgs args = {.lists = lists,
+                           .queries = vectors_of(queries),
+                           .gallery = vectors_of(problem_.gallery),
+                           .query_norms = static_cast<const double*>(norms_->data()),
+                           .row_norms = problem_.row_norms,
+                           .d = index_.d(),
+                           .distances_f32 = f64 ? nullptr : problem_.distances.data<float>() + at,
+                           .distances_f64 = f64 ? problem_.distances.data<double>() + at : nullptr,
+                           .indices = problem_.indices.data<int64_t>() + at,
+                           .totals = static_cast<KnnTotals*>(totals_->data()),
+                           .given_up = static_cast<uint32_t*>(given_up_->data()),
+                           .open = nullptr,
+                           .count = lists.nq};
     KnnTotals totals;
-    device_.copy_to_host(&totals, totals_->data(), sizeof totals);
+    const auto read_totals = [&] { device_.copy_to_host(&totals, totals_->data(), sizeof totals); };
+    if (settles_) {
+      auto* const open = static_cast<uint32_t*>(open_->data());
+      knn_settle_single(device_, lists, args.indices, open, args.totals);
+      read_totals();
+      args.open = open;
+      args.count = static_cast<int64_t>(totals.open);
+    }
+    if (args.count > 0) {
+      knn_measure_hits(device_, problem_.metric, args);
+      read_totals();
+    }
     statistics_.kept_pairs += static_cast<int64_t>(totals.kept);
     statistics_.survivors += static_cast<int64_t>(totals.survivors);
     const auto given_up = static_cast<int64_t>(totals.given_up);
@@ -406,8 +427,10 @@ class FilteredSearch {
   std::vector<int64_t> steps_;
   bool cosine_;
   bool one_;
+  bool settles_;
   KnnStatistics statistics_;
-  std::unique_ptr<Storage> codes_, bounds_, base_, norms_, hits_, counts_, nearest_, given_up_, totals_;
+  std::unique_ptr<Storage> codes_, bounds_, base_, norms_, hits_, counts_, nearest_, open_, given_up_,
+      totals_;
 };
 
 }  // namespace

@@ -1,11 +1,12 @@
 // Thresholds of the kNN filter from what it keeps, and the answer from the last lists.
 //
 // WHAT    lists of (row, product) of nq queries -> base, an upper bound on each one's k-th distance; or the
-//         canonical f64 distances of what base leaves, and the first k by (distance, index)
+//         canonical f64 distances of what base leaves, and the first k by (distance, index). k = 1: an only
+//         hit is the answer, measured only if its distance is asked for
 // READS   24 bytes a hit; the rows themselves of what is measured · WRITES base, or the results
 // FLOPS   32 f32 comparisons a hit for a threshold, 3 d f64 a pair measured
-// LAUNCH  lower_thresholds: a warp a query; thresholds_of_nearest: a thread; measure_hits: a block, and 16
-//         lanes a pair
+// LAUNCH  lower_thresholds: a warp a query; thresholds_of_nearest, settle_single: a thread; measure_hits: a
+//         block, and 16 lanes a pair
 // LIMITS  a list fits shared memory, k <= 64
 // SOURCE  docs/derivations/knn_certificate.md
 #include "kernels/cuda/knn_hits.cuh"
@@ -113,6 +114,22 @@ __global__ void __launch_bounds__(kBlockThreads) open_thresholds(double* base, i
   if (i < count) base[i] = INFINITY;
 }
 
+__global__ void __launch_bounds__(kBlockThreads)
+    settle_single(const KnnHitLists lists, int64_t* __restrict__ indices, uint32_t* __restrict__ open,
+                  KnnTotals* totals) {
+  const int64_t query = thread_index();
+  const bool there = query < lists.nq;
+  const bool single = there && lists.counts[query] == 1;
+  if (single) {
+    indices[query] = lists.hits[query * lists.capacity].row;
+  } else if (there) {
+    open[atomicAdd(&totals->open, 1ULL)] = static_cast<uint32_t>(query);
+  }
+  const unsigned settled = __ballot_sync(kWholeWarp, single);
+  if (threadIdx.x % kWarpThreads == 0)
+    atomicAdd(&totals->kept, static_cast<unsigned long long>(__popc(settled)));
+}
+
 /// D of a query and a row; by 16 lanes that ask for the same.
 template <KnnMetric kMetric>
 __device__ double measure(const KnnMeasureArgs& args, int64_t query, int64_t row) {
@@ -133,7 +150,7 @@ __global__ void __launch_bounds__(kMeasureThreads) measure_hits(const KnnMeasure
   PANDA_DYNAMIC_SHARED(double, shared);
   PANDA_SHARED(unsigned, survivor_count, [1]);
   const KnnHitLists& lists = args.lists;
-  const int64_t query = blockIdx.x;
+  const int64_t query = args.open == nullptr ? blockIdx.x : args.open[blockIdx.x];
   const int thread = static_cast<int>(threadIdx.x);
   const unsigned found = lists.counts[query];
   if (thread == 0) {
@@ -205,12 +222,18 @@ void knn_thresholds_of_nearest(GpuDevice& device, const KnnHitLists& lists, cons
                lists, nearest, c);
 }
 
+void knn_settle_single(GpuDevice& device, const KnnHitLists& lists, int64_t* indices, uint32_t* open,
+                       KnnTotals* totals) {
+  PANDA_LAUNCH(settle_single, grid_for(lists.nq, kBlockThreads), dim3(kBlockThreads), 0, device, lists,
+               indices, open, totals);
+}
+
 void knn_measure_hits(GpuDevice& device, KnnMetric metric, const KnnMeasureArgs& args) {
   const auto kernel = metric == KnnMetric::kL2             ? measure_hits<KnnMetric::kL2>
                       : metric == KnnMetric::kInnerProduct ? measure_hits<KnnMetric::kInnerProduct>
                                                            : measure_hits<KnnMetric::kCosine>;
   const size_t entry = sizeof(double) + sizeof(uint32_t) + sizeof(unsigned);
-  PANDA_LAUNCH(kernel, grid_for(args.lists.nq, 1), dim3(kMeasureThreads),
+  PANDA_LAUNCH(kernel, grid_for(args.count, 1), dim3(kMeasureThreads),
                static_cast<size_t>(args.lists.capacity) * entry, device, args);
 }
 

@@ -43,6 +43,7 @@ __device__ inline unsigned long long knn_nearest_key(float score, int64_t row) {
 /// What a search has done, in the order of KnnStatistics.
 struct KnnTotals {
   unsigned long long kept, survivors, given_up;
+  unsigned long long open;  ///< queries that knn_settle_single left
 };
 
 struct KnnMeasureArgs {
@@ -56,7 +57,9 @@ struct KnnMeasureArgs {
   double* distances_f64;
   int64_t* indices;
   KnnTotals* totals;
-  uint32_t* given_up;  ///< the queries, in any order
+  uint32_t* given_up;    ///< the queries, in any order
+  const uint32_t* open;  ///< which queries; null: all
+  int64_t count;         ///< of these
 };
 
 /// base of queries about which nothing is known yet.
@@ -67,6 +70,10 @@ void knn_lower_thresholds(GpuDevice& device, const KnnHitLists& lists);
 /// rows.
 void knn_thresholds_of_nearest(GpuDevice& device, const KnnHitLists& lists, const unsigned long long* nearest,
                                const float* c);
+/// The index of a query's only hit, k = 1: its distance is not asked for, and it need not be measured. The
+/// other queries to `open`, in any order.
+void knn_settle_single(GpuDevice& device, const KnnHitLists& lists, int64_t* indices, uint32_t* open,
+                       KnnTotals* totals);
 /// The results of all queries but those that are given up: whose lists were too short, or which cannot be
 /// filtered.
 void knn_measure_hits(GpuDevice& device, KnnMetric metric, const KnnMeasureArgs& args);

@@ -109,6 +109,7 @@ struct KnnProblem {
   TensorView distances;
   TensorView indices;
   int64_t workspace_bytes;
+  bool distances_wanted = true;  ///< or `distances` need not be filled
 };
 
 /// Measures every pair (knn_exact.cu).

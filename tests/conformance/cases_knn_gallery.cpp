@@ -80,7 +80,7 @@ void run_gallery(const Subject& s, const Tensor& queries, const Tensor& rows, in
 
 /// 900 rows of which two thirds are one point, and queries of which every third is it: so many pairs that no
 /// filter can discard that its lists overflow, of some queries but not of all.
-void run_heap(const Subject& s, KnnFilter filter) {
+void run_heap(const Subject& s, int64_t k, KnnFilter filter) {
   constexpr int64_t kDimensions = 9;
   const Tensor queries = make_tensor({20, kDimensions}, 113);
   const Tensor rows = make_tensor({900, kDimensions}, 114);
@@ -91,7 +91,7 @@ void run_heap(const Subject& s, KnnFilter filter) {
   for (int64_t i = 0; i < 900; ++i) {
     if (i % 3 != 1) put_on_heap(rows, i);
   }
-  run_gallery(s, queries, rows, 3, KnnMetric::kL2, filter);
+  run_gallery(s, queries, rows, k, KnnMetric::kL2, filter);
 }
 
 const RegisterCases gallery_cases([](std::vector<Case>& cases) {
@@ -124,7 +124,9 @@ const RegisterCases gallery_cases([](std::vector<Case>& cases) {
     for (const int64_t k : {2, 10, 64, 65, 300}) add({5, 1200, 12, k, KnnMetric::kL2, filter});
     add({2, 640, 12, 640, KnnMetric::kL2, filter});
     cases.push_back({"knn_gallery_search", CaseKind::kSweep, text("heap_", knn_filter_name(filter)),
-                     [=](const Subject& s) { run_heap(s, filter); }});
+                     [=](const Subject& s) { run_heap(s, 3, filter); }});
+    cases.push_back({"knn_gallery_search", CaseKind::kSweep, text("heap_k1_", knn_filter_name(filter)),
+                     [=](const Subject& s) { run_heap(s, 1, filter); }});
     cases.push_back({"knn_gallery_search", CaseKind::kMisaligned,
                      text("nq9_nb200_d23_k3_", knn_filter_name(filter)), [=](const Subject& s) {
                        run_gallery(s, make_tensor({9, 23}, 105), make_tensor({200, 23}, 106), 3,

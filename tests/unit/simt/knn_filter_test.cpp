@@ -107,6 +107,18 @@ TEST(GpuKnnFilter, KeepsLittleOfASmallGallery) {
   }
 }
 
+TEST(GpuKnnFilter, GivesUpWhatManyRowsAreNearestTo) {
+  const Tensor all = make_knn_data(KnnData::kNormal, 30 + 200, 8, 14);
+  for (int64_t i = 30 + 20; i < all.numel() / 8; ++i) std::fill_n(all.data<float>() + i * 8, 8, 0.25F);
+  std::fill_n(all.data<float>(), 8, 0.25F);
+  for (const KnnTiles tiles : kAllTiles) {
+    const Found found = filtered(all, 30, {.k = 1, .tiles = tiles});
+    EXPECT_TRUE(found.answer == expected(all, 30, {.k = 1}));
+    EXPECT_GE(found.statistics.rescanned_rows, 1);
+    EXPECT_LT(found.statistics.rescanned_rows, 30);
+  }
+}
+
 TEST(GpuKnnFilter, MeasuresOfBytesOnlyTheAnswerAndWhatIsAsFar) {
   Tensor all(host(), DType::kU8, {40 + 3000, 30}, "bytes");
   Random random(9);
