@@ -38,14 +38,15 @@ struct KmeansAccumulateArgs {
 void kmeans_accumulate(Device& device, const KmeansAccumulateArgs& args);
 
 /// Points that change their clusters. Where after[i] is not before[i], point i leaves the sum of before[i]
-/// (of none if that is -1) and joins that of after[i]; counts[j] of points of positive weight follow. Sums do
-/// not round. v = w_i x_i is exact in f64; of each column, with the two numbers of `grid`,
+/// (of none if that is -1) and joins that of after[i]; counts[j], of points of positive weight, follow.
+/// Sums do not round. v = w_i x_i is exact in f64; of each column, with the two numbers of `grid`,
 ///   coarse = (v + grid[0]) - grid[0], fine = ((v - coarse) + grid[1]) - grid[1]
 /// round v to a multiple of a unit, and what is left to one of a smaller unit; sums[0,j,:] are of coarse
 /// parts, sums[1,j,:] of fine ones. With kmeans_grid's units every such sum of up to n points fits the 53
-/// bits of f64: sums are those of their members, in any order. points: f32 n,d, dense · weights: f32 n,
-/// dense, or absent (all 1) · before: i64 n, each in [-1, k) · after: i64 n, each in [0, k); neither is
-/// checked · grid: f64 2,d, dense · sums: f64 2,k,d, dense · counts: i64 k.
+/// bits of f64, so it is that of its members, whatever the order in which they came.
+/// points: f32 n,d, dense · weights: f32 n, dense, or absent (all 1) · before: i64 n, each in [-1, k) ·
+/// after: i64 n, each in [0, k); neither is checked · grid: f64 2,d, dense · sums: f64 2,k,d, dense ·
+/// counts: i64 k.
 struct KmeansExchangeArgs {
   ConstTensorView points;
   ConstTensorView weights;

@@ -1,14 +1,13 @@
 // kmeans_accumulate and kmeans_exchange (kernels/kmeans.h): the sums of the points of each cluster.
 //
-// WHAT    points f32 n,d -> sums f64 k,d over members of each cluster, or f64 2,k,d of what changes its
-// cluster READS   accumulate: each member's row once, coalesced along d; its number and weight by every
-// thread of a
+// WHAT    points f32 n,d -> sums f64 k,d over members of each cluster; or sums f64 2,k,d and sizes i64 k
+//         after some points have changed their clusters
+// READS   accumulate: each member's row once, coalesced along d; its number and weight by every thread of a
 //         row; the sums once. exchange: both labels of each point; of those that change the row and the grid
 // WRITES  accumulate: the sums. exchange: by atomics, up to four f64 an element that changes
 // FLOPS   accumulate: an f64 multiply-add an element. exchange: 7 f64 an element that changes
 // LAUNCH  accumulate: one thread a component of a sum, in the order of memory; no atomics: a sum is one
-// chain.
-//         exchange: a block 64 points; sums that do not round are added to in any order
+//         chain. exchange: a block 64 points; sums that do not round are added to in any order
 // LIMITS  accumulate: the chain is as long as the cluster: few large clusters of small d leave most of a GPU
 //         idle
 // SOURCE  kernels/kmeans.h

@@ -189,6 +189,23 @@ void expect_same_bits(const KmeansResult& a, const KmeansResult& b, const std::s
   EXPECT_EQ(a.reseeded, b.reseeded) << what;
 }
 
+// Where labels, sums and sizes of clusters lie on the device: weights, parts and empty clusters at once.
+TEST_F(Kmeans, GivesPointsToEmptyClustersInMemoryOfItsOwn) {
+  const Tensor points = blobs(90, 7, 6);
+  const Tensor weights(host(), DType::kF32, {90}, "weights");
+  for (int64_t i = 0; i < 90; ++i) weights.data<float>()[i] = static_cast<float>(i % 4) / 2;
+  const Tensor start = clone_to(points.view().rows(1, 7), host());
+  std::fill_n(start.data<float>() + 4 * 7, 2 * 7, 1e4F);  // nearest to no point
+  KmeansPoints source = KmeansPoints::of(points);
+  source.weights = weights;
+  source.part_bytes = 33 * 7 * 4;
+  const KmeansOptions options{.k = 6, .iterations = 4, .initial_centers = start.view()};
+  const std::unique_ptr<Device> simt = make_device({"simt", 1, ""});
+  const KmeansResult result = kmeans(*simt, source, options);
+  EXPECT_EQ(result.reseeded, 2);
+  expect_same_bits(result, kmeans(*device_, source, options), "simt");
+}
+
 TEST_F(Kmeans, HasTheSameBitsForEveryDeviceThreadCountAndCut) {
   const Tensor points = blobs(900, 21, 3);
   Random random(4);
