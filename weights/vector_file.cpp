@@ -12,6 +12,8 @@ namespace panda::weights {
 namespace {
 
 constexpr int64_t kHeaderBytes = 4;
+/// What a .vecs file can say.
+constexpr int64_t kMostDimensions = INT32_MAX;
 /// Bytes of a .vecs file read at a time.
 constexpr int64_t kReadBytes = int64_t{4} << 20;
 
@@ -56,6 +58,11 @@ void VectorFile::open_npy() {
   }
   count_ = layout.info.shape[0];
   d_ = layout.info.shape[1];
+  // Without rows nothing in the file bears d out.
+  if (d_ > kMostDimensions) {
+    throw FormatError(name(),
+                      text("an array of shape ", layout.info.shape, ", expected d <= ", kMostDimensions));
+  }
   data_offset_ = layout.data_offset;
   if (!layout.as_stored) whole_ = read_npy(source_);
 }

@@ -1,6 +1,6 @@
 // Files of vectors, all of one dimension, read by ranges of rows: a file may be larger than memory.
 //
-//   .npy     two axes, n,d: f4, f2 or u1 (weights/npy.h)
+//   .npy     two axes, n,d: f4, f2 or u1 (weights/npy.h), d < 2^31
 //   .fvecs   each vector: d as a little-endian i32, then d f32
 //   .bvecs   the same with u8, .ivecs with i32 (neighbours' indices, for example)
 //

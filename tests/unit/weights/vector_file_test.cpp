@@ -59,6 +59,12 @@ TEST(VectorFile, ReadsNpyByParts) {
   const double wide[] = {1, 2};
   write_npy(path, Tensor::from<double>({1, 2}, wide));
   EXPECT_ERROR_CONTAINS(VectorFile(path), "vectors of f64, expected f32, f16 or u8");
+  const float none[] = {0};
+  write_npy(path, Tensor::from<float>({0, INT32_MAX}, none));
+  EXPECT_EQ(VectorFile(path).read(0, 0).shape(), (Shape{0, INT32_MAX}));
+  write_npy(path, Tensor::from<float>({0, INT64_MAX / 2}, none));
+  EXPECT_ERROR_CONTAINS(VectorFile(path),
+                        "an array of shape 0x4611686018427387903, expected d <= 2147483647");
 }
 
 TEST(VectorFile, NamesWhatIsWrong) {
