@@ -15,16 +15,8 @@ namespace panda::kernels {
 
 namespace {
 
-/// What sums by lists ask of their points and of the lists.
-void check_members(const OperandCheck& check, const char* kernel, const ConstTensorView& points,
-                   const ConstTensorView& weights, std::span<const int64_t> members,
-                   std::span<const int64_t> offsets, const TensorView& sums, int64_t k) {
-  const int64_t n = points.shape()[0];
-  if (weights.present()) {
-    check.shape("weights", weights, {n});
-    check.no_overlap("sums", sums, "weights", weights);
-  }
-  check.no_overlap("sums", sums, "points", points);
+void check_members(const char* kernel, std::span<const int64_t> members, std::span<const int64_t> offsets,
+                   int64_t k, int64_t n) {
   const auto count = static_cast<int64_t>(members.size());
   PANDA_CHECK(static_cast<int64_t>(offsets.size()) == k + 1, kernel, ": ", offsets.size(), " offsets for ", k,
               " clusters, expected ", k + 1);
@@ -49,7 +41,13 @@ void kmeans_accumulate(Device& device, const KmeansAccumulateArgs& args) {
   check.present("sums", args.sums, 2, {DType::kF64});
   const int64_t k = args.sums.shape()[0];
   check.shape("sums", args.sums, {k, args.points.shape()[1]}, {DType::kF64});
-  check_members(check, kernel, args.points, args.weights, args.members, args.offsets, args.sums, k);
+  const int64_t n = args.points.shape()[0];
+  if (args.weights.present()) {
+    check.shape("weights", args.weights, {n});
+    check.no_overlap("sums", args.sums, "weights", args.weights);
+  }
+  check.no_overlap("sums", args.sums, "points", args.points);
+  check_members(kernel, args.members, args.offsets, k, n);
   if (args.members.empty() || args.sums.numel() == 0) return;
   launch(kernel, device.kernels().kmeans_accumulate, device, args);
 }
@@ -102,30 +100,6 @@ Tensor kmeans_grid(std::span<const float> largest, double largest_weight, int64_
     grid.data<double>()[d + c] = std::ldexp(1.5, (unit - 1 + b - 52) + 52);
   }
   return grid;
-}
-
-namespace {
-
-/// offsets[j + 1]: points of cluster j. Becomes their running sum.
-void run_offsets(std::vector<int64_t>& offsets) {
-  for (size_t j = 1; j < offsets.size(); ++j) offsets[j] += offsets[j - 1];
-}
-
-}  // namespace
-
-ClusterMembers::ClusterMembers(const int64_t* labels, int64_t count, int64_t k)
-    : members(static_cast<size_t>(count)), offsets(static_cast<size_t>(k + 1), 0) {
-  for (int64_t i = 0; i < count; ++i) ++offsets[static_cast<size_t>(labels[i]) + 1];
-  run_offsets(offsets);
-  std::vector<int64_t> next(offsets.begin(), offsets.end() - 1);
-  for (int64_t i = 0; i < count; ++i)
-    members[static_cast<size_t>(next[static_cast<size_t>(labels[i])]++)] = i;
-}
-
-ClusterMembers::ClusterMembers(const std::vector<int64_t>& points, const std::vector<int64_t>& labels,
-                               int64_t k)
-    : ClusterMembers(labels.data(), static_cast<int64_t>(labels.size()), k) {
-  for (int64_t& member : members) member = points[static_cast<size_t>(member)];
 }
 
 std::vector<double> center_movements(const Tensor& from, const Tensor& to) {

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/checks.h"
+#include "kernels/cluster_members.h"
 #include "kernels/kmeans_points.h"
 #include "kernels/tensor/checked_math.h"
 
@@ -382,7 +383,7 @@ double kmeans_assign(Device& device, const KmeansPoints& points, const ConstTens
     if (!labels.present()) labels = Tensor(host(), DType::kI64, {end - begin}, "labels");
     distances.resize(static_cast<size_t>(end - begin));
     const TensorView now = labels.view().rows(0, end - begin);
-    reader.nearest(part, gallery, now.data<int64_t>(), distances.data());
+    reader.nearest(part, gallery, now, distances.data());
     Tensor owner;
     const ConstTensorView weights = reader.read_weights(begin, end, owner);
     for (int64_t i = 0; i < end - begin; ++i) {

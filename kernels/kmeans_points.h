@@ -71,17 +71,6 @@ class PointReader {
   int64_t checked_ = 0;
 };
 
-/// A counting sort of points by their labels: members and offsets as in kmeans_accumulate.
-struct ClusterMembers {
-  std::vector<int64_t> members;
-  std::vector<int64_t> offsets;
-
-  /// Points 0 .. count - 1.
-  ClusterMembers(const int64_t* labels, int64_t count, int64_t k);
-  /// The points of a list, labels[m] the m-th's.
-  ClusterMembers(const std::vector<int64_t>& points, const std::vector<int64_t>& labels, int64_t k);
-};
-
 /// How far each center moved: Euclidean, in f64.
 [[nodiscard]] std::vector<double> center_movements(const Tensor& from, const Tensor& to);
 

@@ -3,10 +3,10 @@
 
 #include <vector>
 
+#include "kernels/cluster_members.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/work.h"
-#include "kernels/kmeans_points.h"
 
 namespace panda::kernels::cpu {
 

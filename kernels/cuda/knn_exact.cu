@@ -292,13 +292,7 @@ __global__ void __launch_bounds__(kBlockThreads) join_splits(JoinArgs args) {
       if (first.index == mine.index && i == from) ++taken[i];  // an index is in one list alone
     }
     if (lane == 0) {
-      const int64_t at = query * args.k + e;
-      args.indices[at] = first.index;
-      if (args.distances_f64 != nullptr) {
-        args.distances_f64[at] = first.distance;
-      } else {
-        args.distances_f32[at] = static_cast<float>(first.distance);
-      }
+      put_result(args, query * args.k + e, first);
       if (e == args.size - 1) args.last[query] = first;
     }
   }

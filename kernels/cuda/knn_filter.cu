@@ -277,7 +277,7 @@ class FilteredSearch {
     size_t first = 0;
     if (one_) {
       find_nearest_of(lists, steps_[0]);
-      first = steps_.size() > 1 ? 1 : 0;
+      first = steps_.size() > 1 ? 1 : 0;  // the last pass makes lists
     }
     for (size_t i = first; i < steps_.size(); ++i) {
       if (i > first) knn_lower_thresholds(device_, lists);
@@ -334,7 +334,7 @@ class FilteredSearch {
     }
   }
 
-  /// Thresholds from the nearest row of a sample.
+  /// Thresholds from the nearest row of a sample; by portable tiles, whichever make the other passes.
   void find_nearest_of(const KnnHitLists& lists, int64_t step) {
     const KnnFilterPass pass = pass_over(lists, step);
     device_.fill(pass.nearest, 0, lists.nq * static_cast<int64_t>(sizeof(unsigned long long)));

@@ -25,16 +25,20 @@ constexpr int kThresholdWarps = 4;
 struct Interval {
   double low, high;
 };
-/// What the distance of a hit lies in, in units of the index's scale squared.
-__device__ Interval bounds_of(const KnnHitLists& lists, const KnnQueryBounds& query, const KnnHit& hit) {
-  const KnnRowBounds row = lists.rows[hit.row];
-  const double product = query.unit * hit.product;
+/// What the distance of a query and a row lies in, in units of the index's scale squared. product: of their
+/// codes, times the query's unit.
+__device__ Interval bounds_of(const KnnHitLists& lists, const KnnQueryBounds& query, const KnnRowBounds& row,
+                              double product) {
   const double error = query.beta * row.error + query.epsilon * row.norm;
   const double slack = kKnnBoundSlack * (fabs(query.high) + row.c + fabs(product) + error);
   // c was rounded down by 2 eta, so 8 eta more is above.
   return {
       query.low + row.c - product - error - slack,
       (query.high + row.c * (1 + 8 * lists.eta) - product + error + slack) * (1 + lists.relative_rounding)};
+}
+
+__device__ Interval bounds_of(const KnnHitLists& lists, const KnnQueryBounds& query, const KnnHit& hit) {
+  return bounds_of(lists, query, lists.rows[hit.row], query.unit * hit.product);
 }
 
 /// tau of a query: the k-th smallest upper bound of its first `count` hits, rounded up to f32; infinite if
@@ -88,7 +92,7 @@ __global__ void __launch_bounds__(kThresholdWarps* kWarpThreads) lower_threshold
 }
 
 /// base from the nearest row of a sample, k = 1: the score s = fl(P - c / unit), of which it was the largest,
-/// gives back P; rounding moved s by 2^-24 of itself or the least f32.
+/// gives back P; rounding moved s by 2^-24 of itself or the least f32, and two additions here round as well.
 __global__ void __launch_bounds__(kBlockThreads)
     thresholds_of_nearest(const KnnHitLists lists, const unsigned long long* __restrict__ nearest,
                           const float* __restrict__ c) {
@@ -100,12 +104,9 @@ __global__ void __launch_bounds__(kBlockThreads)
   const KnnRowBounds row = lists.rows[place];
   const KnnQueryBounds mine = lists.queries[query];
   const double scaled = mine.unit * score;
-  const double product = scaled + c[place] - (fabs(scaled) * 0x1p-23 + mine.unit * 0x1p-148);
-  const double error = mine.beta * row.error + mine.epsilon * row.norm;
-  const double slack = 2 * kKnnBoundSlack * (fabs(mine.high) + row.c + fabs(scaled) + fabs(product) + error);
-  const double high =
-      (mine.high + row.c * (1 + 8 * lists.eta) - product + error + slack) * (1 + lists.relative_rounding);
-  lists.base[query] = base_of(lists, query, -round_down(-high));
+  const double rounded = fabs(scaled) * 0x1p-23 + mine.unit * 0x1p-148 + kKnnBoundSlack * row.c;
+  const Interval interval = bounds_of(lists, mine, row, scaled + c[place] - rounded);
+  lists.base[query] = base_of(lists, query, -round_down(-interval.high));
 }
 
 /// base of queries about which nothing is known yet.
@@ -193,13 +194,7 @@ __global__ void __launch_bounds__(kMeasureThreads) measure_hits(const KnnMeasure
     for (int j = 0; j < survivors && rank < lists.k; ++j)
       rank += precedes({distances[j], rows[j]}, self) ? 1 : 0;
     if (rank >= lists.k) continue;
-    const int64_t at = query * lists.k + rank;
-    args.indices[at] = self.index;
-    if (args.distances_f64 != nullptr) {
-      args.distances_f64[at] = self.distance;
-    } else {
-      args.distances_f32[at] = static_cast<float>(self.distance);
-    }
+    put_result(args, query * lists.k + rank, self);
   }
   if (thread == 0) atomicAdd(&args.totals->survivors, static_cast<unsigned long long>(survivors));
 }

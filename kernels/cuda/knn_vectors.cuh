@@ -21,6 +21,17 @@ __device__ inline bool precedes(const Neighbor& a, const Neighbor& b) {
   return a.distance < b.distance || (a.distance == b.distance && a.index < b.index);
 }
 
+/// A neighbour to a place of a search's results, whose distances are f64, or (distances_f64 null) f32.
+template <typename Args>
+__device__ void put_result(const Args& args, int64_t at, const Neighbor& neighbor) {
+  args.indices[at] = neighbor.index;
+  if (args.distances_f64 != nullptr) {
+    args.distances_f64[at] = neighbor.distance;
+  } else {
+    args.distances_f32[at] = static_cast<float>(neighbor.distance);
+  }
+}
+
 /// Vectors on the device, of one of the element types of kernels/knn.h.
 struct Vectors {
   const void* data;
